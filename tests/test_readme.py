@@ -1,0 +1,44 @@
+"""README.md is what nbs/index.ipynb makes of the committed reports, and its links lead somewhere."""
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def committed_reports(folder: Path) -> Path | None:
+    """The reports of the last commit, so that a local `make repro` doesn't count; None outside a repository."""
+    archive = folder / 'reports.tar'
+    git = subprocess.run(['git', 'archive', '-o', str(archive), 'HEAD', 'reports'], cwd=ROOT, capture_output=True)
+    if git.returncode:
+        return None
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter='data')
+    return folder / 'reports'
+
+
+def render(folder: Path, reports: Path) -> str:
+    target = folder / 'README.md'
+    subprocess.run([sys.executable, ROOT / 'scripts/readme.py', target, reports], check=True)
+    return target.read_text(encoding='utf-8')
+
+
+def test_readme_is_what_the_index_notebook_renders_to(tmp_path):
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    sources = [committed_reports(tmp_path), ROOT / 'reports']
+    in_step = any(render(tmp_path, reports) == readme for reports in sources if reports)
+    assert in_step, 'run `make readme` and commit README.md with nbs/index.ipynb and reports/'
+
+
+def links(text: str) -> list[str]:
+    prose = re.sub(r'```.*?```', '', text, flags=re.DOTALL)
+    return [target for target in re.findall(r'\]\(([^()\s]+)\)', prose) if not re.match(r'[a-z]+:|#', target)]
+
+
+@pytest.mark.parametrize('target', links((ROOT / 'README.md').read_text(encoding='utf-8')))
+def test_link_leads_somewhere(target):
+    assert (ROOT / target.split('#')[0]).exists()
