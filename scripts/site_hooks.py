@@ -57,7 +57,7 @@ def on_post_build(**_):
 
 
 def prepare(name: str) -> Path:
-    """A copy to show: executed here or by the pipeline, without cells marked as hidden, equations as MathML."""
+    """A copy to show: executed here or by the pipeline, without hidden cells, equations as MathML."""
     run = latest_run(name)
     notebook = nbformat.read(run or NOTEBOOKS / name, as_version=4)
     if not run and Path(name).parts[0] not in RUN_ELSEWHERE and os.environ.get('AVLIB_SITE_EXECUTE', '1') == '1':
@@ -65,6 +65,7 @@ def prepare(name: str) -> Path:
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith('#| hide')]
     for cell in notebook.cells:
         cell.source = readable_markdown(cell.source) if cell.cell_type == 'markdown' else without_directives(cell.source)
+    notebook.cells = [cell for cell in notebook.cells if cell.source.strip()]
     copy = Path(prepared.name) / name
     copy.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, copy)
@@ -75,7 +76,9 @@ def latest_run(name: str) -> Path | None:
     """The newest executed copy, under runs/, of a notebook that the pipeline runs; None before its first run."""
     if Path(name).parts[0] not in RUN_ELSEWHERE:
         return None
-    return max((ROOT / 'runs').rglob(Path(name).name), key=lambda path: path.stat().st_mtime, default=None)
+    stem = Path(name).stem
+    copies = [path for pattern in (stem, f'{stem}-*') for path in ROOT.glob(f'runs/*/*/notebooks/{pattern}.ipynb')]
+    return max(copies, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def execute(notebook, name: str) -> None:

@@ -48,7 +48,7 @@ def environment(wheel, tmp_path_factory):
     """An empty environment in which pip found everything from the wheel's own metadata; versions as in the lock file."""
     folder = tmp_path_factory.mktemp('empty') / 'venv'
     venv.create(folder, with_pip=True)
-    run(folder / 'bin/python', '-m', 'pip', 'install', '-q', '-c', ROOT / 'requirements.lock', wheel, cwd=folder)
+    run(folder / 'bin/python', '-m', 'pip', 'install', '-q', '--no-compile', '-c', ROOT / 'requirements.lock', wheel, cwd=folder)
     yield folder
     shutil.rmtree(folder)
 

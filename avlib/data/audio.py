@@ -51,7 +51,8 @@ def _open(path):
     try:
         file = sf.SoundFile(path)
     except (sf.LibsndfileError, TypeError) as error:
-        raise AudioError(f'{path}: is no sound file that can be read ({error}); convert it to WAV or FLAC') from None
+        cause = getattr(error, 'error_string', error)
+        raise AudioError(f'{path}: is no sound file that can be read ({cause}); convert it to WAV or FLAC') from None
     with file:
         _check_header(path, file)
         yield file

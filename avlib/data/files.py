@@ -4,6 +4,7 @@
 __all__ = ['atomic_path', 'write_json', 'read_json', 'write_jsonl', 'read_jsonl', 'append_jsonl']
 
 # %% ../../nbs/data/files.ipynb #00000002
+import errno
 import json
 import os
 import uuid
@@ -23,11 +24,22 @@ def atomic_path(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}')
     try:
-        yield temporary
-        _to_disk(temporary)
-        os.replace(temporary, path)
+        with _naming_full_disk(path):
+            yield temporary
+            _to_disk(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming_full_disk(path):
+    "The system's own error does not say which file no longer fits."
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
+        raise OSError(error.errno, f'{error.strerror}: {path} was not written; free some space and try again') from None
 
 
 def _to_disk(path):
@@ -89,7 +101,7 @@ def append_jsonl(path, row) -> Path:
     "Add one row to a JSON Lines log, made where absent; an unfinished last row is dropped first."
     line = (_encode(path, row) + '\n').encode()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'ab+', buffering=0) as file:
+    with _naming_full_disk(path), open(path, 'ab+') as file:
         file.truncate(_end_of_rows(file))
         file.write(line)
     return Path(path)
