@@ -14,12 +14,11 @@ from pathlib import Path
 
 # %% ../../nbs/lab/run.ipynb #00000005
 def ancestors() -> list:
-    "The processes above this one up to the `dvc` that asked for it; just the parent where there is none."
+    "The processes above this one up to the `dvc repro`, or the `avlib.lab.repro` above that, which asked for it; just the parent where there is none."
     import psutil
     above = psutil.Process().parents()
-    commands = [' '.join(_command(p)) for p in above]
-    last = next((i for i, command in enumerate(commands) if 'dvc' in command and 'repro' in command), 0)
-    return above[:last + 1]
+    asking = [i for i, process in enumerate(above) if 'repro' in ' '.join(_command(process)[1:4])]
+    return above[:max(asking, default=0) + 1]
 
 
 def _command(process):
