@@ -70,7 +70,7 @@ BASE_PYTHON := import ensurepip, sys, venv; assert sys.version_info[:2] in {(3, 
 	$$python -m venv .venv
 	quiet=$$(test -t 1 || echo -qq)
 	$(PYTHON) -m pip install $$quiet --no-deps $$(grep -E '^(setuptools|wheel|packaging)==' requirements.lock)
-	$(PYTHON) -m pip install $$quiet --no-deps --no-compile --no-build-isolation -r requirements.lock
+	$(PYTHON) -m pip install $$quiet --no-deps --no-build-isolation -r requirements.lock
 	touch $@
 
 $(READY): .venv/.locked settings.ini setup.py pyproject.toml

@@ -7,6 +7,7 @@ __all__ = ['SettingsError', 'repository', 'merge', 'choose', 'Experiment', 'trai
 import json
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -104,7 +105,8 @@ class Experiment:
         "What the trained model's card tells of where it comes from."
         return {'paper': self.paper, 'experiment': self.name, 'profile': self.profile, 'corpus': self.corpus, 'seed': self.seed,
                 'rate': self.prepared['rate'], 'data': self.prepared, 'mixtures': self.settings['mixtures'],
-                'unsupervised': self.settings['unsupervised'], 'training': self.settings['train']}
+                'unsupervised': self.settings['unsupervised'], 'training': self.settings['train'],
+                **{key: provenance()[key] for key in ('versions', 'commit')}}
 
 # %% ../../nbs/lab/experiments.ipynb #0000000a
 def train_experiment(experiment: Experiment) -> dict:
@@ -131,9 +133,11 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
     `model`: the name of other weights (see `load_model`) to judge on this experiment's mixtures; default: the experiment's own.
     """
     method, card = load_model(model or experiment.folder, experiment.runs.parents[1])
+    start = time.perf_counter()
     rows = evaluate(method, experiment.frozen('test'))
     result = {**asdict(experiment), 'model': model or experiment.name, 'trained_on': card['corpus'], 'validation': card['score'],
-              'epoch': card['epoch'], 'examples': rows, **provenance()}
+              'epoch': card['epoch'], 'trained_at': card['commit'],
+              'seconds': round(time.perf_counter() - start, 1), 'examples': rows, **provenance()}
     write_json(experiment.runs / 'results/bundled.json' if model else experiment.result, result)
     return result
 

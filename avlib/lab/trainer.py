@@ -96,14 +96,14 @@ def load_state(path, method, optimizer) -> dict:
 
 
 def resume(folder: Path, method, optimizer, mark: str) -> dict:
-    "The note of the run to go on with, or of a fresh one; a damaged state or another run's is set aside and said so."
+    "The note of the run to go on with, or of a fresh one: where there is no state, a damaged one (said so), another run's, or its best weights are gone."
     fresh = {'epoch': 0, 'best': None, 'mark': mark}
     if not (folder / 'last.safetensors').is_file(): return fresh
     try: note = load_tensors(folder / 'last.safetensors')[1]
     except CheckpointError as error:
         print(f'starting afresh: {error}', file=sys.stderr)
         return fresh
-    if note.get('mark') != mark: return fresh
+    if note.get('mark') != mark or not (folder / 'model.safetensors').is_file(): return fresh
     return load_state(folder / 'last.safetensors', method, optimizer)
 
 # %% ../../nbs/lab/trainer.ipynb #0000000d
@@ -111,7 +111,7 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
     """Train `method` on `data` and leave in `folder` the best weights (`model.safetensors`, `model.json`), the last state (`last.safetensors`) and `log.jsonl`.
 
     `data`: a data set of at least steps × batch examples, with `set_epoch`. `validate(method) -> float`: the score after an epoch, higher is better.
-    `card`: what the model's card shall tell. A run killed at any moment and started again gives the same files. Returns the card.
+    `card`: what the model's card shall tell (its `commit` may change between a kill and the rest of a run). A run killed at any moment and started again gives the same files. Returns the card.
     Raises FloatingPointError where the loss is no longer finite.
     """
     folder = Path(folder)
@@ -120,7 +120,7 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
     if settings.threads: torch.set_num_threads(settings.threads)
     fabric = _launch(settings)
     optimizer = torch.optim.Adam(method.parameters(), lr=settings.learning_rate)
-    note = resume(folder, method, optimizer, fingerprint(asdict(settings), asdict(method.settings), card))
+    note = resume(folder, method, optimizer, fingerprint(asdict(settings), asdict(method.settings), {**(card or {}), 'commit': ''}))
     model, optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method('loss')
     if fabric.is_global_zero: _trim_log(folder / 'log.jsonl', note['epoch'])
