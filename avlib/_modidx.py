@@ -77,6 +77,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'avlib/data/mixtures.py'),
                                      'avlib.data.mixtures.Corpus._group': ('data/mixtures.html#corpus._group', 'avlib/data/mixtures.py'),
                                      'avlib.data.mixtures.Corpus._keep': ('data/mixtures.html#corpus._keep', 'avlib/data/mixtures.py'),
+                                     'avlib.data.mixtures.Corpus._read': ('data/mixtures.html#corpus._read', 'avlib/data/mixtures.py'),
                                      'avlib.data.mixtures.Corpus.audio': ('data/mixtures.html#corpus.audio', 'avlib/data/mixtures.py'),
                                      'avlib.data.mixtures.Corpus.seconds': ('data/mixtures.html#corpus.seconds', 'avlib/data/mixtures.py'),
                                      'avlib.data.mixtures.FrozenMixtures': ('data/mixtures.html#frozenmixtures', 'avlib/data/mixtures.py'),

@@ -25,10 +25,12 @@ prepared = tempfile.TemporaryDirectory(prefix='avlib-site-')
 
 
 def on_config(config):
-    """One section a room, in reading order, of the notebooks that exist."""
+    """One section a room, in reading order, of the notebooks and reports that exist."""
     pages = {title: sorted(path.relative_to(NOTEBOOKS).as_posix() for path in (NOTEBOOKS / room).glob('*.ipynb'))
              for room, title in ROOMS.items()}
-    config.nav = [{'Start': 'index.md'}, *({title: paths} for title, paths in pages.items() if paths)]
+    pages['Reports'] += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'reports').rglob('*.md'))
+    first = ['index.md', *sorted(path.name for path in NOTEBOOKS.glob('*.ipynb') if path.name != 'index.ipynb')]
+    config.nav = [{'Start': first}, *({title: paths} for title, paths in pages.items() if paths)]
     return config
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 # %% ../../nbs/lab/cli.ipynb #00000004
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help='Separate and localize sounds with little supervision.')
 data = typer.Typer(no_args_is_help=True, help='Make a corpus of your own recordings, and check one.')
 app.add_typer(data, name='data')

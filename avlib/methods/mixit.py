@@ -183,9 +183,10 @@ class MixIT(nn.Module):
         "Mean loss in dB over the batch as `total`, and over its supervised and unsupervised parts."
         sources, supervised = batch['sources'], batch['supervised']
         mixtures = sources.sum(2)
-        estimates = self.separate(mixtures.sum(1))
-        pit = self._pit(sources[supervised].flatten(1, 2), estimates[supervised])
-        mixit = mixit_loss(mixtures[~supervised], estimates[~supervised], self.settings.snr_max)[0]
+        estimates = self.separate(mixtures.sum(1)).float()
+        with torch.autocast(estimates.device.type, enabled=False):       # inner products in half precision would pick wrong assignments
+            pit = self._pit(sources[supervised].flatten(1, 2), estimates[supervised])
+            mixit = mixit_loss(mixtures[~supervised], estimates[~supervised], self.settings.snr_max)[0]
         parts = {'pit': pit, 'mixit': mixit}
         return {'total': torch.cat([pit, mixit]).mean(), **{k: v.mean().detach() for k, v in parts.items() if len(v)}}
 

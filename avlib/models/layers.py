@@ -18,7 +18,7 @@ class _PReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         x, a = ctx.saved_tensors
-        return torch.ops.aten.leaky_relu_backward(g, x, a.item(), False), (x.clamp_max(0) * g).sum().view_as(a)
+        return torch.ops.aten.leaky_relu_backward(g, x, a.item(), False), (x.clamp_max(0) * g).sum(dtype=a.dtype).view_as(a)
 
 
 class PReLU(nn.PReLU):
@@ -58,7 +58,7 @@ class DepthwiseConv(nn.Conv1d):
         super().__init__(channels, channels, 3, dilation=dilation, padding=dilation, groups=channels, bias=False)
 
     def forward(self, x):
-        return _Depthwise.apply(x, self.weight[:, 0], self.dilation[0]) if x.device.type == 'cpu' else super().forward(x)
+        return _Depthwise.apply(x, self.weight[:, 0].to(x.dtype), self.dilation[0]) if x.device.type == 'cpu' else super().forward(x)
 
 # %% ../../nbs/models/layers.ipynb #0000000b
 class ScaledDense(nn.Conv1d):
