@@ -34,7 +34,7 @@ test: $(READY) ## check that notebooks and library agree, run the notebooks' ass
 	$(PYTHON) -m pytest -x -q tests $(STATIC:%=--ignore %)
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	@jupyter lab --notebook-dir nbs
+	@jupyter lab nbs/listen.ipynb
 
 docs: $(READY) ## build the site from executed notebooks into site/
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict

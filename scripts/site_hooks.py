@@ -100,8 +100,8 @@ def without_directives(source: str) -> str:
 
 
 def readable_markdown(source: str) -> str:
-    """Equations as MathML, links to other notebooks as links to their pages."""
-    return MATH.sub(equation, source).replace('.ipynb)', '.html)')
+    """Equations as MathML, links to other notebooks as links to their pages, reports where the site has them."""
+    return MATH.sub(equation, source).replace('.ipynb)', '.html)').replace('](../../reports/', '](../reports/')
 
 
 def equation(match: re.Match) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import avlib
 from ..data.files import atomic_path, read_json, write_json
@@ -41,8 +41,8 @@ def build_method(name: str, settings: dict):
 # %% ../../nbs/lab/checkpoints.ipynb #00000007
 def save_tensors(path, tensors: dict, note: dict) -> Path:
     "Write tensors by name and a JSON note to a safetensors file, atomically."
-    with atomic_path(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata={'note': json.dumps(note, sort_keys=True)})
+    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with atomic_path(path) as temporary: temporary.write_bytes(save(tensors, {'note': json.dumps(note, sort_keys=True)}))
     return Path(path)
 
 
@@ -76,7 +76,7 @@ def load_model(name, runs='runs') -> tuple[torch.nn.Module, dict]:
     """
     path = find_model(name, runs)
     card = _read_card(path)
-    if card.get('sha256') != digest(path):
+    if card['sha256'] != digest(path):
         raise CheckpointError(f'{path}: these are not the weights that {path.with_suffix(".json").name} describes (or they are damaged); '
                               'copy both files again or retrain')
     method = build_method(card['method'], card['settings'])
@@ -87,8 +87,11 @@ def load_model(name, runs='runs') -> tuple[torch.nn.Module, dict]:
 def _read_card(path):
     card = path.with_suffix('.json')
     if not card.is_file(): raise CheckpointError(f'{card}: the card is missing; it must lie beside {path.name}')
-    try: return read_json(card)
+    try: told = read_json(card)
     except ValueError as error: raise CheckpointError(str(error)) from error
+    missing = {'method', 'settings', 'sha256'} - set(told)
+    if missing: raise CheckpointError(f'{card}: the card does not tell {", ".join(sorted(missing))}; copy it anew or retrain')
+    return told
 
 
 def _load_state(method, tensors, path):

@@ -5,8 +5,10 @@ __all__ = ['SettingsError', 'repository', 'merge', 'choose', 'Experiment', 'trai
 
 # %% ../../nbs/lab/experiments.ipynb #00000002
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,8 +125,18 @@ def _train(experiment, settings):
 
 
 def _in_own_process(experiment):
-    subprocess.run([sys.executable, '-m', 'avlib.lab.experiments', json.dumps(asdict(experiment))], check=True, cwd=repository())
+    "The process holds the other end of a pipe to this one, and ends with it, even if this one is killed."
+    command = [sys.executable, '-m', 'avlib.lab.experiments', json.dumps(asdict(experiment)), '--end-with-stdin']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=repository()) as process: status = process.wait()
+    if status: raise subprocess.CalledProcessError(status, command)
     return read_json(experiment.folder / 'model.json')
+
+
+def _end_with_stdin():
+    def wait():
+        os.read(0, 1)
+        os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def evaluate_experiment(experiment: Experiment, model=None) -> dict:
@@ -136,7 +148,7 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
     start = time.perf_counter()
     rows = evaluate(method, experiment.frozen('test'))
     result = {**asdict(experiment), 'model': model or experiment.name, 'trained_on': card['corpus'], 'validation': card['score'],
-              'epoch': card['epoch'], 'trained_at': card['commit'],
+              'epoch': card['epoch'], 'trained_at': card.get('commit', 'unknown'),
               'seconds': round(time.perf_counter() - start, 1), 'examples': rows, **provenance()}
     write_json(experiment.runs / 'results/bundled.json' if model else experiment.result, result)
     return result
@@ -144,5 +156,6 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
 # %% ../../nbs/lab/experiments.ipynb #0000000e
 #| eval: false
 if __name__ == '__main__':
+    if sys.argv[2:] == ['--end-with-stdin']: _end_with_stdin()
     experiment = Experiment(**json.loads(sys.argv[1]))
     _train(experiment, TrainSettings(**experiment.settings['train'], seed=experiment.seed))

@@ -4,7 +4,7 @@
 __all__ = ['WINDOW_S', 'HOP_S', 'BLOCK_S', 'SUFFIXES', 'separate_channels', 'separate_file']
 
 # %% ../../nbs/lab/separate.ipynb #00000002
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -47,9 +47,8 @@ def separate_file(path, model, out, sources: int | None = None, suffix: str | No
     outputs = method.settings.sources
     if sources is not None and not 1 <= sources <= outputs:
         raise ValueError(f'{sources} sources asked of the model "{model}", which has {outputs}; choose 1 to {outputs}')
-    blocks = _watched(path, info, progress)
     separate = lambda window: separate_channels(method, window, info.rate, card['rate'])
-    with torch.inference_mode():
+    with torch.inference_mode(), closing(_watched(path, info, progress)) as blocks:
         estimates = overlap_add(separate, blocks, round(WINDOW_S * info.rate), round(HOP_S * info.rate))
         return _write(estimates, Path(out), Path(path).stem, suffix, info, outputs, sources or outputs)
 
@@ -74,7 +73,7 @@ def _write(estimates, out, stem, suffix, info, outputs, keep):
     out.mkdir(parents=True, exist_ok=True)
     energy = torch.zeros(outputs, dtype=torch.float64)
     with TemporaryDirectory(dir=out, prefix='.separating-') as folder:
-        parts = [Path(folder) / f'{i}{suffix}' for i in range(outputs)]
+        parts = [Path(folder) / f'{stem}-{i + 1}{suffix}' for i in range(outputs)]
         with ExitStack() as stack:
             writers = [stack.enter_context(AudioWriter(part, info.rate, info.channels)) for part in parts]
             for block in estimates:                                                  # [channel, source, n]

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
 import avlib
-from ..data.files import append_jsonl, read_jsonl, write_jsonl
+from ..data.files import append_jsonl, write_jsonl
 from .checkpoints import CheckpointError, load_tensors, save_model, save_tensors
 
 # %% ../../nbs/lab/trainer.ipynb #00000005
@@ -123,7 +123,7 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
     note = resume(folder, method, optimizer, fingerprint(asdict(settings), asdict(method.settings), {**(card or {}), 'commit': ''}))
     model, optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method('loss')
-    if fabric.is_global_zero: _trim_log(folder / 'log.jsonl', note['epoch'])
+    if fabric.is_global_zero: _tidy(folder, note['epoch'])
     with tqdm(total=settings.epochs, initial=note['epoch'], desc='epochs', mininterval=2, disable=not fabric.is_global_zero) as bar:
         for epoch in range(note['epoch'], settings.epochs):
             row = _train_epoch(fabric, model, optimizer, data, settings, epoch)
@@ -186,9 +186,13 @@ def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card):
     return note
 
 
-def _trim_log(path, epochs):
-    "Drop the rows of epochs that the state doesn't hold."
-    if path.is_file(): write_jsonl(path, [row for row in read_jsonl(path) if row['epoch'] < epochs])
+def _tidy(folder, epochs):
+    "Remove what a killed run left half-written, and the log's rows of epochs that the state doesn't hold."
+    for left in folder.glob('.*.????????.*'): left.unlink()
+    log = folder / 'log.jsonl'
+    if not log.is_file(): return
+    whole = log.read_text(encoding='utf-8').rpartition('\n')[0]
+    write_jsonl(log, [row for row in map(json.loads, whole.splitlines()) if row['epoch'] < epochs])
 
 
 def reuse_memory():
