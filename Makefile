@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help repro test lab docs readme export clean
+.PHONY: help repro test lab docs readme export weights clean
 
 PROFILE ?= tiny
 CORPUS ?= speech
@@ -48,6 +48,13 @@ export: $(READY) ## write avlib/ anew from the notebooks and clear their outputs
 	nbdev_export
 	find nbs -name '*.ipynb' -not -path '*/.*' -print0 | xargs -0 jupyter nbconvert --log-level WARN --clear-output --inplace
 	nbdev_clean
+
+weights: ## take the models of the tiny and long profiles into the package, as far as they are trained
+	@for profile in tiny long; do
+	  model=runs/speech/$$profile/train/1or2-p100-0/model
+	  name=avlib/weights/mixit-speech$$([ $$profile = tiny ] || echo -$$profile)
+	  if [ -f $$model.safetensors ]; then cp $$model.safetensors $$name.safetensors; cp $$model.json $$name.json; echo $$name; fi
+	done
 
 clean: ## remove what is quickly rebuilt: site and build folders (.venv, data and runs stay)
 	rm -rf site build dist .cache *.egg-info .pytest_cache .hypothesis

@@ -17,12 +17,14 @@ PRODUCED = ('data/', 'runs/', 'reports/', 'pipelines/', 'dvc.lock', '.dvc/cache/
 
 def copy_tree(target: Path) -> Path:
     """The files of the working tree, committed or new, in a repository of their own; nothing that a pipeline made."""
-    listed = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=ROOT, check=True, capture_output=True)
+    listing = ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
+    listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True)
     for name in listed.stdout.decode().split('\0'):
         if name and not name.startswith(PRODUCED) and (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target / name)
-    for command in (['init', '-q'], ['add', '-A'], ['-c', 'user.name=test', '-c', 'user.email=test@test', 'commit', '-qm', 'copy']):
+    commit = ['-c', 'user.name=test', '-c', 'user.email=test@test', 'commit', '-qm', 'copy']
+    for command in (['init', '-q'], ['add', '-A'], commit):
         subprocess.run(['git', *command], cwd=target, check=True)
     return target
 
@@ -30,16 +32,17 @@ def copy_tree(target: Path) -> Path:
 def environment(tree: Path) -> dict:
     """Variables under which commands use the copy's library and this environment's programs."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(('DVC_', 'GIT_')) and key != 'IN_TEST'}
-    return {**kept, 'PYTHONPATH': str(tree), 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'}
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    return {**kept, 'PYTHONPATH': str(tree), 'PATH': path, 'OMP_NUM_THREADS': '1'}
 
 
 def run(tree: Path, *command, **options) -> subprocess.CompletedProcess:
     return subprocess.run(list(map(str, command)), cwd=tree, env=environment(tree), capture_output=True, text=True, **options)
 
 
-def start(tree: Path, *command) -> subprocess.Popen:
-    """The command in the background, its output in `tree`/output.txt."""
-    with open(tree / 'output.txt', 'w') as output:
+def start(tree: Path, *command, output: Path | None = None) -> subprocess.Popen:
+    """The command in the background, what it prints in a file (default: `tree`/output.txt)."""
+    with open(output or tree / 'output.txt', 'w') as output:
         return subprocess.Popen(list(map(str, command)), cwd=tree, env=environment(tree), stdout=output, stderr=subprocess.STDOUT)
 
 
@@ -51,7 +54,7 @@ def change_settings(tree: Path, change) -> None:
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
-def wait_for(happened, what: str, seconds: float = 90, every: float = 0.02) -> None:
+def wait_for(happened, what: str, seconds: float = 180, every: float = 0.02) -> None:
     """Return as soon as `happened()`; fail after so many seconds."""
     end = time.monotonic() + seconds
     while not happened():
@@ -77,3 +80,9 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def clean_up(processes: list[psutil.Process]) -> None:
     for process in alive(processes): process.kill()
+
+
+def copy_run(tree: Path, target: Path) -> Path:
+    """A copy of a tree with all that its pipeline made, DVC's view of it included."""
+    shutil.copytree(tree, target, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))
+    return target

@@ -74,7 +74,7 @@ def add_corpus(folder, name: str, root='data/corpora', pattern: str = '', labels
     rows, bad = _examine(source, paths, (pattern, labels_from, speakers_from))
     if bad and not skip_bad:
         raise AudioError(f'{source}: {len(bad)} of {len(paths)} files cannot be used; '
-                         'mend them or skip them (skip_bad):\n' + '\n'.join(bad))
+                         'mend them or leave them out (--skip-bad):\n' + '\n'.join(bad))
     if not rows:
         raise AudioError(f'{source}: holds no sound file that can be used ({others} others); give a folder of '
                          f'{", ".join(sorted(READABLE))}')

@@ -75,6 +75,7 @@ def load_model(name, runs='runs') -> tuple[torch.nn.Module, dict]:
     Raises CheckpointError for an unknown name, a missing or damaged file, and a card that belongs to other weights.
     """
     path = find_model(name, runs)
+    if not path.is_file(): raise CheckpointError(f'{path}: there is no such file; train the model or give another path')
     card = _read_card(path)
     if card['sha256'] != digest(path):
         raise CheckpointError(f'{path}: these are not the weights that {path.with_suffix(".json").name} describes (or they are damaged); '
@@ -89,7 +90,7 @@ def _read_card(path):
     if not card.is_file(): raise CheckpointError(f'{card}: the card is missing; it must lie beside {path.name}')
     try: told = read_json(card)
     except ValueError as error: raise CheckpointError(str(error)) from error
-    missing = {'method', 'settings', 'sha256'} - set(told)
+    missing = {'method', 'settings', 'rate', 'sha256'} - set(told)
     if missing: raise CheckpointError(f'{card}: the card does not tell {", ".join(sorted(missing))}; copy it anew or retrain')
     return told
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 from tqdm.auto import tqdm
 
-from ..data.audio import AudioWriter, audio_info, read_blocks
+from ..data.audio import AudioError, AudioWriter, audio_info, read_blocks
 from ..dsp.assignment import best_assignment
 from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
@@ -47,10 +47,18 @@ def separate_file(path, model, out, sources: int | None = None, suffix: str | No
     outputs = method.settings.sources
     if sources is not None and not 1 <= sources <= outputs:
         raise ValueError(f'{sources} sources asked of the model "{model}", which has {outputs}; choose 1 to {outputs}')
+    _check(path, info, card['rate'], Path(out))
     separate = lambda window: separate_channels(method, window, info.rate, card['rate'])
     with torch.inference_mode(), closing(_watched(path, info, progress)) as blocks:
         estimates = overlap_add(separate, blocks, round(WINDOW_S * info.rate), round(HOP_S * info.rate))
         return _write(estimates, Path(out), Path(path).stem, suffix, info, outputs, sources or outputs)
+
+
+def _check(path, info, rate, out):
+    "What would otherwise be met in the midst of it, without the name of the file."
+    if out.is_file(): raise AudioError(f'{out}: is a file; give a folder for the sources')
+    try: resample(torch.zeros(1, 1), info.rate, rate)
+    except ValueError as error: raise AudioError(f'{path}: {error}') from error
 
 
 def _suffix(path, suffix):

@@ -1,0 +1,183 @@
+"""The real pipeline at its smallest size: it runs from nothing, leaves whole results, and repeats only what a change affects."""
+import json
+import os
+import re
+import shutil
+import sys
+
+import pytest
+import yaml
+
+from workbench import PIPELINE, change_settings, copy_run, run
+
+PAPER = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6'}
+FIELDS = {'id', 'paper', 'statement', 'paper_value', 'value', 'interval', 'seeds', 'verdict', 'cause', 'hardware', 'commit'}
+WARM_S = 30
+
+
+def planned(tree) -> list[str]:
+    return yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['mixit_experiments']
+
+
+def stages(output: str) -> set[str]:
+    """Names of the stages that DVC says it runs, or would run."""
+    return set(re.findall(r"Running stage '[^']*?([^:']+)'", output))
+
+
+def files(tree) -> dict:
+    """When each file that the pipeline made was last written."""
+    made = [path for folder in ('runs', 'data', 'reports') for path in (tree / folder).rglob('*')]
+    return {path: path.stat().st_mtime_ns for path in made if path.is_file()}
+
+
+def children_times() -> float:
+    """Seconds of processor time that finished child processes took: unlike the clock, the same on a busy machine."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def would_run(tree) -> set[str]:
+    """Stages that changed, and all that follows from them."""
+    dry = run(tree, sys.executable, '-m', 'dvc', 'repro', '--dry', '--force-downstream', PIPELINE)
+    assert dry.returncode == 0, dry.stderr
+    return stages(dry.stdout)
+
+
+def all_stages(tree) -> set[str]:
+    runs = {f'mixit-{step}@{name}-0' for name in planned(tree) for step in ('train', 'evaluate')}
+    return {'prepare', 'mixit-bundled', 'mixit-report', 'claims'} | runs
+
+
+@pytest.fixture
+def tree(smoke, tmp_path):
+    """A copy of the finished run that a test may change."""
+    return copy_run(smoke[0], tmp_path / 'tree')
+
+
+def test_runs_every_stage_from_nothing(smoke):
+    """`make repro` on a fresh clone has no data, runs or cache: one command must be enough."""
+    tree, ran = smoke
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    assert stages(ran.stdout) == all_stages(tree)
+
+
+def test_ends_with_the_claims_and_where_the_reports_lie(smoke):
+    """A newcomer looks at the last lines, not into folders."""
+    tree, ran = smoke
+    *_, last = ran.stdout.strip().splitlines()
+    claims = json.loads((tree / 'reports/smoke/claims.json').read_text())
+    printed = re.findall(r'^ *(holds|fails|undecided) +(\S+)', ran.stdout, re.MULTILINE)
+    assert sorted(printed) == sorted((claim['verdict'], claim['id']) for claim in claims)
+    assert 'reports/smoke/mixit.md' in last
+
+
+def test_ledger_is_what_other_programs_expect(smoke):
+    """The fields of claims.json are a contract; every claim of this paper that is in reach of the pipeline is judged."""
+    claims = json.loads((smoke[0] / 'reports/smoke/claims.json').read_text())
+    assert PAPER <= {claim['id'] for claim in claims}
+    for claim in claims:
+        assert set(claim) == FIELDS
+        assert claim['verdict'] in ('holds', 'fails', 'undecided') and (claim['verdict'] == 'holds' or claim['cause'])
+        assert claim['interval'] is None or claim['interval'][0] <= claim['value'] <= claim['interval'][1]
+
+
+def test_page_of_the_paper_shows_files_that_exist(smoke):
+    """What a reader of the forge sees is this page: pictures and sounds must be there, and nothing else beside them."""
+    folder = smoke[0] / 'reports/smoke'
+    shown = set(re.findall(r'\]\((mixit/[^)]+)\)', (folder / 'mixit.md').read_text()))
+    there = {path.relative_to(folder).as_posix() for path in (folder / 'mixit').iterdir()}
+    assert shown == there and any(name.endswith('.png') for name in there) and any(name.endswith('.flac') for name in there)
+
+
+def test_weights_come_with_cards(smoke):
+    """Weights without settings, data and versions can be neither used nor trusted."""
+    for name in planned(smoke[0]):
+        folder = smoke[0] / f'runs/speech/smoke/train/{name}-0'
+        assert {path.name for path in folder.iterdir()} == {'model.safetensors', 'model.json', 'last.safetensors', 'log.jsonl'}
+        card = json.loads((folder / 'model.json').read_text())
+        assert card['experiment'] == name and card['rate'] == 8000 and len(card['sha256']) == 64 and 'versions' in card
+    loads = 'from avlib.lab.checkpoints import load_model, trained_models\nfor name in trained_models(): load_model(name)'
+    ran = run(smoke[0], sys.executable, '-c', loads)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_results_hold_every_example(smoke):
+    """Reports bootstrap over examples: each result keeps them all, of the same frozen mixtures in the same order."""
+    tree = smoke[0]
+    frozen = [json.loads(line)['id'] for line in (tree / 'data/smoke/speech/test.jsonl').read_text().splitlines()]
+    results = sorted((tree / 'runs/speech/smoke/results').glob('*.json'))
+    assert {path.stem for path in results} == {'bundled', *(f'{name}-0' for name in planned(tree))}
+    for path in results: assert [row['id'] for row in json.loads(path.read_text())['examples']] == frozen
+
+
+def test_executed_notebooks_are_whole(smoke):
+    """They are the log of a run: every cell run, in order, none failed, no half-executed copy beside them."""
+    tree = smoke[0]
+    runs = {f'{step}-{name}-0' for name in planned(tree) for step in ('train', 'evaluate')}
+    names = {'prepare', 'evaluate-bundled', 'mixit', *runs}
+    paths = sorted((tree / 'runs/speech/smoke/notebooks').iterdir())
+    assert {path.name for path in paths} == {f'{name}.ipynb' for name in names}
+    for path in paths:
+        cells = [cell for cell in json.loads(path.read_text())['cells'] if cell['cell_type'] == 'code']
+        counts = [cell['execution_count'] for cell in cells]
+        assert counts == sorted(counts) and None not in counts, path.name
+        assert not [out for cell in cells for out in cell['outputs'] if out['output_type'] == 'error'], path.name
+
+
+def test_changes_no_tracked_file(smoke):
+    """Profiles are switched by a flag: after a run of another profile `git diff` is empty."""
+    status = run(smoke[0], 'git', 'status', '--porcelain', '--untracked-files=no')
+    assert status.returncode == 0 and status.stdout == ''
+
+
+def test_second_call_does_nothing(smoke):
+    """Asking again costs seconds: no stage runs, no file is written anew, the claims are printed all the same."""
+    tree, first = smoke
+    before, start = files(tree), children_times()
+    again = run(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke')
+    assert again.returncode == 0, again.stderr
+    assert stages(again.stdout) == set() and files(tree) == before
+    assert first.stdout.strip().splitlines()[-1].split('(')[0] in again.stdout
+    assert children_times() - start < WARM_S
+
+
+def test_a_change_of_figures_redraws_the_report_only(tree):
+    """Stages declare the modules they use: none that trains or evaluates draws with figures.py."""
+    module = tree / 'avlib/lab/figures.py'
+    module.write_text(module.read_text() + '\n# another line\n')
+    assert would_run(tree) == {'mixit-report', 'claims'}
+
+
+def test_a_change_of_one_experiment_reruns_that_one_only(tree):
+    """Stages declare the keys they read: the other experiments' training stays."""
+    name = planned(tree)[-1]
+    change_settings(tree, lambda settings: settings['mixit']['experiments'][name].update(unsupervised=.7))
+    assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'mixit-report', 'claims'}
+
+
+def test_a_change_of_the_data_reruns_everything(tree):
+    """All that is trained or judged stands on prepared data."""
+    change_settings(tree, lambda settings: settings['prepare']['smoke'].update(seed=1))
+    assert would_run(tree) == all_stages(tree)
+
+
+def test_another_profile_is_none_of_this_ones_business(tree):
+    """Turning the knobs of `tiny` or `paper` must not retrain `smoke`."""
+    def change(settings):
+        settings['mixit']['tiny']['train']['epochs'] += 1
+        settings['prepare']['paper']['seed'] += 1
+    change_settings(tree, change)
+    assert would_run(tree) == set()
+
+
+def test_training_again_gives_the_same_bits_whatever_the_number_of_workers(tree):
+    """Examples are drawn from (seed, epoch, index) alone, and nothing else is left to chance."""
+    name = planned(tree)[-1]
+    folder = tree / f'runs/speech/smoke/train/{name}-0'
+    before, log = (folder / 'model.safetensors').read_bytes(), (folder / 'log.jsonl').read_text()
+    shutil.rmtree(folder)
+    change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(workers=2))
+    ran = run(tree, sys.executable, '-m', 'dvc', 'repro', '--force', '--single-item', f'{PIPELINE}:mixit-train@{name}-0')
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert (folder / 'log.jsonl').read_text() != log, 'nothing was trained'
+    assert (folder / 'model.safetensors').read_bytes() == before
