@@ -126,6 +126,12 @@ class MixturesOfMixtures(Dataset):
         self.corpus, self.settings, self.size, self.seed = corpus, settings, size, seed
         self.unsupervised, self.mixtures, self.epoch = unsupervised, mixtures, 0
 
+    @classmethod
+    def from_settings(cls, manifest, rate: int, settings: dict, size: int, seed: int):
+        "The training split of a manifest at `rate` Hz, by an experiment's settings `mixtures` and `unsupervised`."
+        mixtures = MixtureSettings(rate=rate, **settings['mixtures'])
+        return cls(Corpus(manifest, 'train', rate), mixtures, size, seed, settings['unsupervised'])
+
     def set_epoch(self, epoch: int): self.epoch = epoch
 
     def __len__(self): return self.size

@@ -8,13 +8,13 @@ import os
 import platform
 import resource
 import subprocess
-import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
+import avlib
 from ..metrics.si_snr import si_snr, si_snr_improvement
 
 # %% ../../nbs/lab/evaluator.ipynb #00000005
@@ -51,10 +51,10 @@ def mean(rows: list[dict], key: str) -> float:
 # %% ../../nbs/lab/evaluator.ipynb #00000008
 def provenance() -> dict:
     "Hardware, versions, commit and peak memory (MB) of this process, to be written beside every result."
-    packages = ('avlib', 'torch', 'torchaudio', 'numpy', 'scipy', 'lightning-fabric')
-    return {'hardware': hardware(), 'python': platform.python_version(), 'versions': {p: _version(p) for p in packages},
-            'commit': commit(), 'threads': torch.get_num_threads(),
-            'peak_memory_mb': peak_memory_mb()}
+    packages = ('torch', 'torchaudio', 'numpy', 'scipy', 'lightning-fabric')
+    return {'hardware': hardware(), 'python': platform.python_version(),
+            'versions': {'avlib': avlib.__version__, **{package: version(package) for package in packages}},
+            'commit': commit(), 'threads': torch.get_num_threads(), 'peak_memory_mb': peak_memory_mb()}
 
 
 def peak_memory_mb() -> int:
@@ -76,11 +76,6 @@ def _processor():
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(':')[1].strip() for line in lines if line.startswith('model name')), platform.processor() or platform.machine())
-
-
-def _version(package):
-    try: return version(package)
-    except PackageNotFoundError: return 'not installed'
 
 
 def commit() -> str:

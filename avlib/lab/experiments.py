@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from ..data.files import read_json, write_json
-from ..data.mixtures import Corpus, FrozenMixtures, MixtureSettings, MixturesOfMixtures
-from .checkpoints import build_method, load_model
+from ..data.mixtures import FrozenMixtures
+from .checkpoints import build_method, load_model, resolve
 from .evaluator import evaluate, mean, provenance
 from .trainer import TrainSettings, train
 
@@ -92,12 +92,10 @@ class Experiment:
         torch.manual_seed(self.seed)
         return build_method(self.settings['method'], self.settings['settings'])
 
-    def training_data(self) -> MixturesOfMixtures:
-        "Mixtures of mixtures of the training split."
-        s, t = self.settings, self.settings['train']
-        mixtures = MixtureSettings(rate=self.prepared['rate'], **s['mixtures'])
-        return MixturesOfMixtures(Corpus(self.manifest, 'train', mixtures.rate), mixtures,
-                                  size=t['steps'] * t['batch'], seed=self.seed, unsupervised=s['unsupervised'])
+    def training_data(self):
+        "One epoch of the training split, by the class that the setting `data` names."
+        examples = self.settings['train']['steps'] * self.settings['train']['batch']
+        return resolve(self.settings['data']).from_settings(self.manifest, self.prepared['rate'], self.settings, examples, self.seed)
 
     def frozen(self, split: str) -> FrozenMixtures:
         "The frozen mixtures of `valid` or `test`."
@@ -106,8 +104,8 @@ class Experiment:
     def card(self) -> dict:
         "What the trained model's card tells of where it comes from."
         return {'paper': self.paper, 'experiment': self.name, 'profile': self.profile, 'corpus': self.corpus, 'seed': self.seed,
-                'rate': self.prepared['rate'], 'data': self.prepared, 'mixtures': self.settings['mixtures'],
-                'unsupervised': self.settings['unsupervised'], 'training': self.settings['train'],
+                'rate': self.prepared['rate'], 'prepared': self.prepared,
+                'training': {key: value for key, value in self.settings.items() if key not in ('method', 'settings')},
                 **{key: provenance()[key] for key in ('versions', 'commit')}}
 
 # %% ../../nbs/lab/experiments.ipynb #0000000a

@@ -21,7 +21,7 @@ class Report:
         self.page, self.assets, self.parts = Path(folder) / f'{paper}.md', Path(folder) / paper, []
         shutil.rmtree(self.assets, ignore_errors=True)
         self.page.unlink(missing_ok=True)
-        self.assets.mkdir(parents=True)
+        self.page.parent.mkdir(parents=True, exist_ok=True)
 
     def text(self, markdown: str):
         "Add Markdown, and show it."
@@ -33,6 +33,7 @@ class Report:
         "Add a matplotlib figure as `NAME.png` with a caption, and show it."
         from IPython.display import display
         display(figure)
+        self.assets.mkdir(exist_ok=True)
         save_figure(figure, self.assets / f'{name}.png')
         self.parts.append(f'![{caption}]({self.assets.name}/{name}.png)\n\n*{caption}*')
 
@@ -41,6 +42,7 @@ class Report:
         from IPython.display import Audio, display
         gain = .89 / max(signal.abs().max().item() for signal in signals.values())
         links = []
+        self.assets.mkdir(exist_ok=True)
         for title, signal in signals.items():
             file = self.assets / f'{title.replace(" ", "-")}.flac'
             write_audio(file, gain * signal, rate, bits=16)

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['thresholded_snr', 'energy', 'zero_source_loss', 'pair_loss', 'pit_loss', 'pairwise_loss', 'mixit_loss', 'remix',
-           'subsets', 'subset_loss', 'cheapest_assignment', 'MixITSettings', 'MixIT']
+           'subsets', 'subset_loss', 'cheapest_assignment', 'sparsity_loss', 'MixITSettings', 'MixIT']
 
 # %% ../../nbs/methods/mixit.ipynb #00000002
 from dataclasses import dataclass, field
@@ -141,22 +141,34 @@ def _subset_codes(N: int, M: int, start: int, chunk: int):
     digits = (codes[:, None] // N ** torch.arange(M)) % N
     return torch.stack([((digits == n) << torch.arange(M)).sum(-1) for n in range(N)])
 
+# %% ../../nbs/methods/mixit.ipynb #0000001d
+def sparsity_loss(estimates, mixture):
+    """Price of the outputs in use: `[..., M, T]` and their mixture `[..., T]` -> `[...]`, at least 1 where they add up to the mixture; 0 for silence.
+
+    Source: the L1 sparsity loss of Wisdom et al. 2021 (arXiv:2106.00847), with the norms relative to the mixture's.
+    """
+    share = energy(estimates) / energy(mixture).clamp_min(1e-20)[..., None]
+    return (share + 1e-8).sqrt().sum(-1) - share.shape[-1] * 1e-4
+
 # %% ../../nbs/methods/mixit.ipynb #00000016
 @dataclass(frozen=True)
 class MixITSettings:
     """Settings of MixIT; the defaults are the paper's.
 
     `sources`: M, the number of outputs. `snr_max` in dB (eq. 2). `consistency`: apply eq. 6. `zero_loss`: add eq. 7. `tdcn`: sizes of the network.
+    `sparsity`: the weight λ of `sparsity_loss` in dB, on unsupervised examples (not the paper's: 0).
     """
     sources: int = 4
     snr_max: float = 30.0
     consistency: bool = True
     zero_loss: bool = False
+    sparsity: float = 0.0
     tdcn: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if self.sources < 2: raise ValueError(f'MixIT needs sources >= 2, one for each mixture at least; got {self.sources}')
         if not 0 < self.snr_max <= 200: raise ValueError(f'snr_max must lie in (0, 200] dB; got {self.snr_max}')
+        if self.sparsity < 0: raise ValueError(f'sparsity is a weight, 0 or more; got {self.sparsity}')
 
 
 class MixIT(nn.Module):
@@ -186,10 +198,15 @@ class MixIT(nn.Module):
         estimates = self.separate(mixtures.sum(1)).float()
         with torch.autocast(estimates.device.type, enabled=False):       # inner products in half precision would pick wrong assignments
             pit = self._pit(sources[supervised].flatten(1, 2), estimates[supervised])
-            mixit = mixit_loss(mixtures[~supervised], estimates[~supervised], self.settings.snr_max)[0]
+            mixit = self._mixit(mixtures[~supervised], estimates[~supervised])
         parts = {'pit': pit, 'mixit': mixit}
         return {'total': torch.cat([pit, mixit]).mean(), **{k: v.mean().detach() for k, v in parts.items() if len(v)}}
 
     def _pit(self, references, estimates):
         mixture = references.sum(1) if self.settings.zero_loss else None
         return pit_loss(references, estimates, self.settings.snr_max, mixture)[0]
+
+    def _mixit(self, mixtures, estimates):
+        loss = mixit_loss(mixtures, estimates, self.settings.snr_max)[0]
+        if not self.settings.sparsity: return loss
+        return loss + self.settings.sparsity * sparsity_loss(estimates, mixtures.sum(1))
