@@ -17,7 +17,6 @@ from .audio import read_audio
 from .files import read_jsonl, write_jsonl
 from .manifest import ManifestError, read_manifest
 from ..dsp.mixing import level_db, set_level
-from ..dsp.resample import resample
 
 # %% ../../nbs/data/mixtures.ipynb #00000005
 class Corpus:
@@ -39,23 +38,21 @@ class Corpus:
         for clip in self.clips.values(): groups[clip.speaker or clip.recording or clip.id].append(clip.id)
         return {name: sorted(ids) for name, ids in sorted(groups.items())}
 
-    def seconds(self, clip_id: str, speed: float = 1.0) -> float:
-        "Length of a clip in s, played `speed` times as fast."
-        return self.clips[clip_id].frames / self.clips[clip_id].rate / speed
+    def seconds(self, clip_id: str) -> float:
+        "Length of a clip in s."
+        return self.clips[clip_id].seconds
 
-    def audio(self, clip_id: str, speed: float = 1.0):
-        "The clip as a mono tensor `[time]` at the corpus' rate, played `speed` times as fast (and as much higher)."
-        key = clip_id, speed
-        if key not in self._cache: self._keep(key, self._read(clip_id, speed))
-        self._cache.move_to_end(key)
-        return self._cache[key]
+    def audio(self, clip_id: str):
+        "The clip as a mono tensor `[time]` at the corpus' rate."
+        if clip_id not in self._cache: self._keep(clip_id, self._read(clip_id))
+        self._cache.move_to_end(clip_id)
+        return self._cache[clip_id]
 
-    def _read(self, clip_id, speed):
-        audio = read_audio(self.clips[clip_id].file(self.manifest.parent), rate=self.rate, mono=True)[0][0]
-        return audio if speed == 1 else resample(audio, round(100 * speed), 100)
+    def _read(self, clip_id):
+        return read_audio(self.clips[clip_id].file(self.manifest.parent), rate=self.rate, mono=True)[0][0]
 
-    def _keep(self, key, audio):
-        self._cache[key] = audio
+    def _keep(self, clip_id, audio):
+        self._cache[clip_id] = audio
         self._held += audio.nbytes
         while self._held > self.memory and len(self._cache) > 1:
             self._held -= self._cache.popitem(last=False)[1].nbytes
@@ -64,17 +61,15 @@ class Corpus:
 @dataclass(frozen=True)
 class MixtureSettings:
     """How mixtures are drawn. `rate` in Hz, `seconds` long, `sources` at most; a share `single` of them holds one source only;
-    levels differ by up to `spread_db`; each source is played at one of `speeds`."""
+    levels differ by up to `spread_db`."""
     rate: int
     seconds: float
     sources: int = 2
     single: float = 0.0
     spread_db: float = 5.0
-    speeds: tuple[float, ...] = (1.0,)
 
     def __post_init__(self):
         if self.rate <= 0 or self.seconds <= 0 or self.sources < 1: raise ValueError(f'rate, seconds and sources must be positive; got {self}')
-        if not self.speeds or min(self.speeds) <= 0: raise ValueError(f'speeds are positive factors, one at least; got {self.speeds}')
         if not 0 <= self.single <= 1: raise ValueError(f'single is a share between 0 and 1; got {self.single}')
 
     @property
@@ -88,13 +83,12 @@ def draw_source(corpus: Corpus, group: str, settings: MixtureSettings, rng, used
     "Recipe of one source: clips of `group` not yet `used` (as far as there are any), the start in the first of them in s, a gain in dB."
     fresh = [c for c in corpus.groups[group] if c not in used] or corpus.groups[group]
     order, clips, length = rng.permutation(len(fresh)), [], 0.0
-    speed = float(settings.speeds[rng.integers(len(settings.speeds))])
     while length < settings.seconds:
         clips.append(fresh[order[len(clips) % len(fresh)]])
-        length += corpus.seconds(clips[-1], speed)
+        length += corpus.seconds(clips[-1])
     used.update(clips)
-    start = min(rng.uniform(0, max(length - settings.seconds, 0)), corpus.seconds(clips[0], speed))
-    return {'speaker': group, 'clips': clips, 'speed': speed, 'start': round(start, 4), 'gain_db': round((rng.random() - .5) * settings.spread_db, 3)}
+    start = min(rng.uniform(0, max(length - settings.seconds, 0)), corpus.seconds(clips[0]))
+    return {'speaker': group, 'clips': clips, 'start': round(start, 4), 'gain_db': round((rng.random() - .5) * settings.spread_db, 3)}
 
 
 def draw_mixture(corpus: Corpus, settings: MixtureSettings, rng, used=None, first=None) -> list[dict]:
@@ -111,7 +105,7 @@ def render(corpus: Corpus, recipe: list[dict], settings: MixtureSettings):
     sources = torch.zeros(settings.sources, settings.frames)
     for source, out in zip(recipe, sources):
         start = round(source['start'] * settings.rate)
-        audio = torch.cat([corpus.audio(c, source['speed']) for c in source['clips']])[start:start + settings.frames]
+        audio = torch.cat([corpus.audio(c) for c in source['clips']])[start:start + settings.frames]
         if level_db(audio) > -90: out[:len(audio)] = set_level(audio, LEVEL_DB + source['gain_db'])
     return sources
 

@@ -22,14 +22,16 @@ ACTIVE_DB = -20.0
 
 
 def score_separation(method, sources) -> dict:
-    "Scores of one mixture's `sources [source, time]`: SI-SNRi, the mixture's own SI-SNR (both dB), and the number of active outputs."
+    "Scores of one mixture's `sources [source, time]`: SI-SNRi, the mixture's own SI-SNR (both dB), the number of active outputs, and the energy's share in spare ones."
     mixture = sources.sum(0)
     estimates = method.separate(mixture)
-    improvement, _ = si_snr_improvement(sources, estimates, mixture)
+    improvement, reference_of = si_snr_improvement(sources, estimates, mixture)
     present = sources.square().sum(-1) > 0
-    level = 10 * torch.log10(estimates.square().sum(-1) / mixture.square().sum() + 1e-12)
+    energy = estimates.square().sum(-1)
+    level = 10 * torch.log10(energy / mixture.square().sum() + 1e-12)
+    spare = ~torch.isin(reference_of, present.nonzero())
     return {'si_snri': improvement.item(), 'si_snr_mixture': si_snr(sources[present], mixture.expand_as(sources[present])).mean().item(),
-            'active': int((level > ACTIVE_DB).sum())}
+            'active': int((level > ACTIVE_DB).sum()), 'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item()}
 
 
 def evaluate(method, data, score=score_separation, progress: bool = True) -> list[dict]:
