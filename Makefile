@@ -51,7 +51,7 @@ export: $(READY) ## write avlib/ anew from the notebooks and clear their outputs
 
 weights: ## take the models of the tiny and long profiles into the package, as far as they are trained
 	@for profile in tiny long; do
-	  model=runs/speech/$$profile/train/1or2-p100-0/model
+	  model=runs/speech/$$profile/train/1or2-p100-sparse-0/model
 	  name=avlib/weights/mixit-speech$$([ $$profile = tiny ] || echo -$$profile)
 	  if [ -f $$model.safetensors ]; then cp $$model.safetensors $$name.safetensors; cp $$model.json $$name.json; echo $$name; fi
 	done
