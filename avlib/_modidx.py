@@ -291,6 +291,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'avlib.lab.run.watch': ('lab/run.html#watch', 'avlib/lab/run.py')},
             'avlib.lab.separate': { 'avlib.lab.separate._align': ('lab/separate.html#_align', 'avlib/lab/separate.py'),
                                     'avlib.lab.separate._check': ('lab/separate.html#_check', 'avlib/lab/separate.py'),
+                                    'avlib.lab.separate._scratch': ('lab/separate.html#_scratch', 'avlib/lab/separate.py'),
                                     'avlib.lab.separate._suffix': ('lab/separate.html#_suffix', 'avlib/lab/separate.py'),
                                     'avlib.lab.separate._watched': ('lab/separate.html#_watched', 'avlib/lab/separate.py'),
                                     'avlib.lab.separate._write': ('lab/separate.html#_write', 'avlib/lab/separate.py'),

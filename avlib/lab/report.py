@@ -20,6 +20,7 @@ class Report:
     def __init__(self, folder, paper: str):
         self.page, self.assets, self.parts = Path(folder) / f'{paper}.md', Path(folder) / paper, []
         shutil.rmtree(self.assets, ignore_errors=True)
+        for left in self.page.parent.glob(f'.{paper}.????????.md'): left.unlink()     # of a killed run
         self.page.unlink(missing_ok=True)
         self.page.parent.mkdir(parents=True, exist_ok=True)
 

@@ -4,11 +4,13 @@
 __all__ = ['WINDOW_S', 'HOP_S', 'BLOCK_S', 'SUFFIXES', 'separate_channels', 'separate_file']
 
 # %% ../../nbs/lab/separate.ipynb #00000002
-from contextlib import ExitStack, closing
+import shutil
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..data.audio import AudioError, AudioWriter, audio_info, read_blocks
@@ -80,8 +82,8 @@ def _write(estimates, out, stem, suffix, info, outputs, keep):
     "Stream all outputs into a hidden folder, and move the `keep` loudest to their names when all are whole."
     out.mkdir(parents=True, exist_ok=True)
     energy = torch.zeros(outputs, dtype=torch.float64)
-    with TemporaryDirectory(dir=out, prefix='.separating-') as folder:
-        parts = [Path(folder) / f'{stem}-{i + 1}{suffix}' for i in range(outputs)]
+    with _scratch(out) as folder:
+        parts = [folder / f'{stem}-{i + 1}{suffix}' for i in range(outputs)]
         with ExitStack() as stack:
             writers = [stack.enter_context(AudioWriter(part, info.rate, info.channels)) for part in parts]
             for block in estimates:                                                  # [channel, source, n]
@@ -89,3 +91,11 @@ def _write(estimates, out, stem, suffix, info, outputs, keep):
                 for writer, source in zip(writers, block.unbind(1)): writer.write(source)
         loudest = energy.argsort(descending=True)[:keep].tolist()
         return [parts[index].replace(out / f'{stem}-{rank + 1}{suffix}') for rank, index in enumerate(loudest)]
+
+
+@contextmanager
+def _scratch(out):
+    "A hidden folder in `out`, removed at the end; what killed calls left of such, whose locks are free, is removed first."
+    for left in out.glob('.separating-*/lock'):
+        with suppress(Timeout), FileLock(left, blocking=False): shutil.rmtree(left.parent, ignore_errors=True)
+    with TemporaryDirectory(dir=out, prefix='.separating-') as folder, FileLock(Path(folder) / 'lock'): yield Path(folder)
