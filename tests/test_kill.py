@@ -127,13 +127,18 @@ def test_runner_takes_its_kernel_along_and_goes_on(tree, undisturbed, started):
     assert [path.name for path in (tree / NOTEBOOK).parent.iterdir()] == [f'train-{NAME}-0.ipynb']
 
 
-def test_runner_takes_a_training_on_many_devices_along(tree, started):
+def test_runner_takes_a_training_on_many_devices_along_and_goes_on(tree, tmp_path, started):
     """With more than one device, training is a process of its own with one more for each further device."""
     change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(devices=2))
-    kill_in_epoch(tree, RUNNER, 1, started)
+    other = copy_run(tree, tmp_path / 'undisturbed')
+    kill_in_epoch(tree, RUNNER, 2, started)
     assert len(started) >= 3, started
     assert_all_ended(started)
     assert not (tree / NOTEBOOK).exists()
+    for place, command in ((tree, RUNNER), (other, TRAINING)):
+        ran = run(place, *command)
+        assert ran.returncode == 0, ran.stderr
+    assert weights(tree) == weights(other)
 
 
 def test_dvc_takes_runner_and_kernel_along_and_goes_on(tree, undisturbed, started):
