@@ -14,7 +14,7 @@ import soundfile
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ['avlib', 'setup.py', 'settings.ini', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE']
-CORE = {'torch', 'torchaudio', 'numpy', 'scipy', 'soundfile', 'safetensors', 'tqdm', 'typer'}
+CORE = {'torch', 'torchaudio', 'filelock', 'numpy', 'scipy', 'soundfile', 'safetensors', 'tqdm', 'typer'}
 NOT_CORE = {'dvc', 'papermill', 'matplotlib', 'pandas', 'nbdev', 'fastcore', 'ipython', 'jupyterlab', 'lightning-fabric',
             'torchvision', 'pytest', 'laion-clap'}
 LARGEST_WEIGHTS = 5 * 2 ** 20

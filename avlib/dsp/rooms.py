@@ -34,8 +34,9 @@ class RoomSettings:
             low, high = getattr(self, name)
             if not 0 <= low <= high or (low == 0 and name != 'rt60'): raise ValueError(f'{name} is a range from low to high, above 0; got {low} to {high}')
         if self.microphones < 1: raise ValueError(f'a room needs a microphone; got {self.microphones}')
-        if self.distance[1] + self.off_center >= min(self.length[0], self.width[0]) / 2 or self.array_height[1] + self.array_radius[1] >= self.height[0]:
-            raise ValueError(f'voices or microphones could stand in a wall or above the ceiling: make the smallest room larger, or distances shorter; got {self}')
+        low, high = self.array_height[0] - self.array_radius[1], self.array_height[1] + self.array_radius[1]
+        if self.distance[1] + self.off_center >= min(self.length[0], self.width[0]) / 2 or low <= 0 or high >= self.height[0]:
+            raise ValueError(f'voices or microphones could stand in a wall, floor or ceiling: make the smallest room larger, or distances shorter; got {self}')
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ def draw_room(settings: RoomSettings, sources: int, rng: np.random.Generator) ->
 def draw_array(count: int, radius: float, rng: np.random.Generator, apart: float = 0.05) -> np.ndarray:
     "Places of microphones `[microphone, 3]` around 0; raises ValueError where so many do not fit."
     if count == 1: return np.zeros((1, 3))
+    crowded = ValueError(f'{count} microphones {100 * apart:.0f} cm apart do not fit into a sphere of {100 * radius:.1f} cm')
+    if 2 * radius < apart: raise crowded
     first = _direction(rng) * radius
     places = [first, -first]
     for _ in range(1000 * count):
         if len(places) == count: return np.stack(places)
         place = _direction(rng) * radius * rng.uniform() ** (1 / 3)
         if min(np.linalg.norm(place - other) for other in places) >= apart: places.append(place)
-    raise ValueError(f'{count} microphones {100 * apart:.0f} cm apart do not fit into a sphere of {100 * radius:.1f} cm')
+    raise crowded
 
 
 def _direction(rng):
@@ -76,7 +79,7 @@ def _direction(rng):
 
 # %% ../../nbs/dsp/rooms.ipynb #00000009
 def impulse_responses(room: Room, rate: int) -> torch.Tensor:
-    """How each microphone hears each voice, `[source, microphone, time]` at `rate` Hz.
+    """How each microphone hears each voice, `[source, microphone, time]` at `rate` Hz; gain 1 at a distance of 1 m.
 
     Raises ValueError where no wall absorbs enough for the room's reverberation time, ImportError without the package pyroomacoustics.
     """
@@ -86,7 +89,8 @@ def impulse_responses(room: Room, rate: int) -> torch.Tensor:
     box.compute_rir()
     length = max(len(response) for heard in box.rir for response in heard)
     padded = [[np.pad(response, (0, length - len(response))) for response in heard] for heard in box.rir]       # [microphone][source]
-    return torch.from_numpy(np.array(padded)).float().transpose(0, 1).contiguous()
+    delay = _acoustics().constants.get('frac_delay_length') // 2
+    return torch.from_numpy(np.array(padded)[..., delay:]).float().transpose(0, 1).contiguous()
 
 
 def _walls(room):
@@ -108,7 +112,8 @@ def _acoustics():
 def reverberation_time(response: torch.Tensor, rate: int, start_db: float = -5.0, end_db: float = -25.0) -> float:
     """Time in s in which the sound of an impulse response `[time]` decays by 60 dB, from the slope of Schroeder's backward integral.
 
-    The slope is taken from `start_db` to `end_db` (T20 by ISO 3382). Raises ValueError where the response never decays so far.
+    The slope is taken between the moments at which `start_db` and `end_db` are reached. Where the response is cut off counts as decay.
+    Raises ValueError where there is no such slope.
     """
     remaining = response.double().square().flip(0).cumsum(0).flip(0)
     decay = 10 * torch.log10(remaining / remaining[0])
