@@ -17,7 +17,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## list the commands
-	@echo 'make COMMAND [PROFILE=smoke|tiny|long|small|paper] [CORPUS=NAME], where COMMAND is one of'
+	@echo 'make COMMAND [PROFILE=smoke|tiny|mid|long|small|paper] [CORPUS=NAME], where COMMAND is one of'
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-8s %s\n", $$1, $$2}'
 
 repro: $(READY) ## reproduce the papers' claims at a profile; prints the table of claims and where the reports lie
