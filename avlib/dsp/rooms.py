@@ -81,7 +81,8 @@ def _direction(rng):
 def impulse_responses(room: Room, rate: int) -> torch.Tensor:
     """How each microphone hears each voice, `[source, microphone, time]` at `rate` Hz; gain 1 at a distance of 1 m.
 
-    Raises ValueError where no wall absorbs enough for the room's reverberation time, ImportError without the package pyroomacoustics.
+    Source: the image method (Allen and Berkley 1979), as pyroomacoustics computes it. Raises ValueError where no wall absorbs enough for the room's
+    reverberation time, ImportError without that package.
     """
     box = _acoustics().ShoeBox(room.size, fs=rate, **_walls(room))
     for place in room.sources: box.add_source(place)
