@@ -1,4 +1,5 @@
 """Every experiment of every profile in params.yaml is one that can be run, long before somebody waits for it."""
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,22 @@ def test_settings_are_complete_and_accepted(profile, name):
     MixtureSettings(rate=PARAMS['prepare'][profile]['rate'], **settings['mixtures'])
     assert build_method(settings['method'], settings['settings']).settings.sources == 4
     assert 0 <= settings['unsupervised'] <= 1
+
+
+@pytest.mark.parametrize('corpus, seconds, kernel', [('wsj0-2mix-8k', 3, 20), ('wsj0-2mix-16k', 3, 40), ('libri2mix-8k', 10, 20), ('libri2mix-16k', 10, 40), ('librispeech', 10, 40)])
+def test_published_corpora_have_the_settings_of_the_paper(corpus, seconds, kernel):
+    """Section 4 and appendix B: 200,000 steps of 256 mixtures of mixtures, Adam at 1e-3."""
+    settings = Experiment('mixit', '2src-p100', 'paper', corpus).settings
+    train, tdcn = settings['train'], settings['settings']['tdcn']
+    assert (train['epochs'] * train['steps'], train['batch'], train['learning_rate']) == (200_000, 256, 1e-3)
+    assert (settings['mixtures']['seconds'], tdcn['kernel'], tdcn['blocks'], tdcn['basis']) == (seconds, kernel, 32, 256)
+    assert settings['data'].endswith('MixturesOfMixtures' if corpus == 'librispeech' else 'MixturesOfPublished')
+
+
+def test_the_sweep_is_that_of_figure_2():
+    """Eight shares, by one or two sources, by domain, by supervision; where nothing, or everything, is unsupervised, the last does not matter."""
+    swept = {json.dumps(settings, sort_keys=True) for name, settings in PARAMS['mixit']['experiments'].items() if name[-5:-3] == '-p'}
+    assert len(swept) == 2 * 2 * (8 + 6)
 
 
 def test_the_root_pipeline_is_the_tiny_profile():

@@ -34,7 +34,8 @@ def covered(file: Path, stage: dict) -> bool:
 def rests_on(stage: dict) -> set[Path]:
     """Files whose change can change the result. Of `lab`, only what the stage lists is followed: figures and paths change no result."""
     notebook = next(dependency for dependency in stage['deps'] if dependency.endswith('.ipynb'))
-    named = {paper['paper'][key].replace(':', '.') for paper in PAPERS for key in NAMED.get(Path(notebook).stem, ())}
+    settings = [part for paper in PAPERS for part in (paper['paper'], *paper.get('corpora', {}).values())]
+    named = {part[key].replace(':', '.') for part in settings for key in NAMED.get(Path(notebook).stem, ()) if key in part}
     waiting, found = imported_by_notebook(ROOT / notebook) | named, set()
     while waiting:
         file = module_file(waiting.pop())

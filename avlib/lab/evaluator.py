@@ -22,7 +22,11 @@ ACTIVE_DB = -20.0
 
 
 def score_separation(method, sources) -> dict:
-    "Scores of one mixture's `sources [source, time]`: SI-SNRi, the mixture's own SI-SNR (both dB), the number of active outputs, and the energy's share in spare ones."
+    """Scores of one mixture's `sources [source, time]`: SI-SNRi, the mixture's own SI-SNR (both dB), and what the outputs hold beyond the sources.
+
+    `levels`: of the outputs, in dB relative to the mixture, the loudest first; `active`: how many of them are within 20 dB. `spare`: the share of the outputs' energy that is in
+    those matched with no source; `copy`: the share of that energy which is one of the sources over again (the squared cosine with the nearest).
+    """
     mixture = sources.sum(0)
     estimates = method.separate(mixture)
     improvement, reference_of = si_snr_improvement(sources, estimates, mixture)
@@ -31,7 +35,14 @@ def score_separation(method, sources) -> dict:
     level = 10 * torch.log10(energy / mixture.square().sum() + 1e-12)
     spare = ~torch.isin(reference_of, present.nonzero())
     return {'si_snri': improvement.item(), 'si_snr_mixture': si_snr(sources[present], mixture.expand_as(sources[present])).mean().item(),
-            'active': int((level > ACTIVE_DB).sum()), 'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item()}
+            'active': int((level > ACTIVE_DB).sum()), 'levels': [round(db, 2) for db in level.sort(descending=True).values.tolist()],
+            'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item(), 'copy': _copied(sources[present], estimates[spare])}
+
+
+def _copied(sources, spare):
+    "Share of the spare outputs' energy that the source nearest to each explains; 0 without any."
+    products = (spare @ sources.mT).square() / sources.square().sum(-1)                          # [spare, source]
+    return (products.max(-1).values.sum() / spare.square().sum().clamp_min(1e-20)).item() if len(spare) else 0.0
 
 
 def evaluate(method, data, score=score_separation, progress: bool = True) -> list[dict]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ..data.files import read_json, write_json
-from ..data.mixtures import FrozenMixtures
+from ..data.prepared import Prepared
 from .checkpoints import build_method, load_model, resolve
 from .evaluator import evaluate, mean, provenance
 from .trainer import TrainSettings, train
@@ -64,19 +64,13 @@ class Experiment:
         "The merged settings."
         import yaml
         params = choose(yaml.safe_load((repository() / 'params.yaml').read_text()), self.paper, 'paper')
-        profile = choose(params, self.profile, 'profile')
-        return merge(params['paper'], profile, choose(params['experiments'], self.name, 'experiment'))
+        profile = {} if self.profile == 'paper' else choose(params, self.profile, 'profile')
+        return merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile, choose(params['experiments'], self.name, 'experiment'))
 
     @property
-    def prepared(self) -> dict:
-        "What `prepare` left: the corpus' manifest, its rate in Hz, its size."
-        return read_json(self.data / 'card.json')
-
-    @property
-    def manifest(self) -> Path: return self.data / self.prepared['manifest']
-
-    @property
-    def data(self) -> Path: return repository() / 'data' / self.profile / self.corpus
+    def prepared(self) -> Prepared:
+        "What `prepare` left."
+        return Prepared(repository() / 'data' / self.profile / self.corpus)
 
     @property
     def runs(self) -> Path: return repository() / 'runs' / self.corpus / self.profile
@@ -95,16 +89,21 @@ class Experiment:
     def training_data(self):
         "One epoch of the training split, by the class that the setting `data` names."
         examples = self.settings['train']['steps'] * self.settings['train']['batch']
-        return resolve(self.settings['data']).from_settings(self.manifest, self.prepared['rate'], self.settings, examples, self.seed)
+        return resolve(self.settings['data']).from_settings(self.prepared, self.settings, examples, self.seed)
 
-    def frozen(self, split: str) -> FrozenMixtures:
-        "The frozen mixtures of `valid` or `test`."
-        return FrozenMixtures(self.manifest, split, self.data / f'{split}.jsonl')
+    @property
+    def domain(self) -> str:
+        "In which the experiment's unsupervised mixtures were recorded, and it is judged."
+        return self.settings.get('domain', 'anechoic')
+
+    def frozen(self, split: str):
+        "The frozen mixtures of `valid` or `test`, in the experiment's domain."
+        return self.prepared.frozen(split, self.domain)
 
     def card(self) -> dict:
         "What the trained model's card tells of where it comes from."
         return {'paper': self.paper, 'experiment': self.name, 'profile': self.profile, 'corpus': self.corpus, 'seed': self.seed,
-                'rate': self.prepared['rate'], 'prepared': self.prepared,
+                'rate': self.prepared.rate, 'prepared': self.prepared.card,
                 'training': {key: value for key, value in self.settings.items() if key not in ('method', 'settings')},
                 **{key: provenance()[key] for key in ('versions', 'commit')}}
 
@@ -141,13 +140,14 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
     """Score weights on the frozen test mixtures and write every example's scores, and where they come from, below `runs/…/results`.
 
     `model`: the name of other weights (see `load_model`) to judge on this experiment's mixtures; default: the experiment's own.
+    The result's `examples` are of the experiment's domain; those of the corpus' other domain, if it has one, are kept as `elsewhere`.
     """
     method, card = load_model(model or experiment.folder, experiment.runs.parents[1])
     start = time.perf_counter()
-    rows = evaluate(method, experiment.frozen('test'))
+    rows = {domain: evaluate(method, experiment.prepared.frozen('test', domain)) for domain in experiment.prepared.domains}
     result = {**asdict(experiment), 'model': model or experiment.name, 'trained_on': card['corpus'], 'validation': card['score'],
-              'epoch': card['epoch'], 'trained_at': card.get('commit', 'unknown'),
-              'seconds': round(time.perf_counter() - start, 1), 'examples': rows, **provenance()}
+              'epoch': card['epoch'], 'trained_at': card.get('commit', 'unknown'), 'seconds': round(time.perf_counter() - start, 1),
+              'domain': experiment.domain, 'examples': rows.pop(experiment.domain), 'elsewhere': rows, **provenance()}
     write_json(experiment.runs / 'results/bundled.json' if model else experiment.result, result)
     return result
 
