@@ -17,11 +17,11 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## list the commands
-	@echo 'make COMMAND [PROFILE=smoke|tiny|mid|long|small|paper] [CORPUS=NAME], where COMMAND is one of'
+	@echo 'make COMMAND [PROFILE=smoke|tiny|mid|long|small|paper] [CORPUS=NAME] [HOURS=N], where COMMAND is one of'
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-8s %s\n", $$1, $$2}'
 
 repro: $(READY) ## reproduce the papers' claims at a profile; prints the table of claims and where the reports lie
-	@$(PYTHON) -m avlib.lab.repro --profile $(PROFILE) --corpus $(CORPUS)
+	@$(PYTHON) -m avlib.lab.repro --profile $(PROFILE) --corpus $(CORPUS) $(if $(HOURS),--hours $(HOURS))
 
 test: $(READY) ## check that notebooks and library agree, run the notebooks' assertions, then tests/
 	@SECONDS=0; echo '1/3 notebooks in step with avlib and clean, layers, lock file'

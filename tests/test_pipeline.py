@@ -181,3 +181,16 @@ def test_training_again_gives_the_same_bits_whatever_the_number_of_workers(tree)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (folder / 'log.jsonl').read_text() != log, 'nothing was trained'
     assert (folder / 'model.safetensors').read_bytes() == before
+
+
+def test_a_run_that_is_cut_short_reports_what_there_is(tree):
+    """The large profiles take longer than a night: what was run must be seen, and what was not must be seen to lack."""
+    *_, name = planned(tree)
+    shutil.rmtree(tree / f'runs/speech/smoke/train/{name}-0')
+    (tree / f'runs/speech/smoke/results/{name}-0.json').unlink()
+    cut = run(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke', '--hours', '0')
+    assert cut.returncode == 0, cut.stdout[-3000:] + cut.stderr[-3000:]
+    page = (tree / 'reports/smoke/mixit.md').read_text()
+    assert '2 of 3 planned trainings are in this report' in page and '| – |' in page
+    claims = {claim['id']: claim for claim in json.loads((tree / 'reports/smoke/claims.json').read_text())}
+    assert 'not run' in claims['mixit-f2-a-reverberant']['cause'] and claims['mixit-f2-a']['value'] is not None

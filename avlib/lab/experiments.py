@@ -140,11 +140,11 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
     """Score weights on the frozen test mixtures and write every example's scores, and where they come from, below `runs/…/results`.
 
     `model`: the name of other weights (see `load_model`) to judge on this experiment's mixtures; default: the experiment's own.
-    The result's `examples` are of the experiment's domain; those of the corpus' other domain, if it has one, are kept as `elsewhere`.
+    The result's `examples` are of the experiment's domain; with the setting `elsewhere`, and for other weights, those of the corpus' other domain, if it has one, are kept beside them.
     """
     method, card = load_model(model or experiment.folder, experiment.runs.parents[1])
-    start = time.perf_counter()
-    rows = {domain: evaluate(method, experiment.prepared.frozen('test', domain)) for domain in experiment.prepared.domains}
+    start, everywhere = time.perf_counter(), model or experiment.settings.get('elsewhere', False)
+    rows = {domain: evaluate(method, experiment.prepared.frozen('test', domain)) for domain in (experiment.prepared.domains if everywhere else [experiment.domain])}
     result = {**asdict(experiment), 'model': model or experiment.name, 'trained_on': card['corpus'], 'validation': card['score'],
               'epoch': card['epoch'], 'trained_at': card.get('commit', 'unknown'), 'seconds': round(time.perf_counter() - start, 1),
               'domain': experiment.domain, 'examples': rows.pop(experiment.domain), 'elsewhere': rows, **provenance()}

@@ -59,13 +59,23 @@ def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
     return figure
 
 
-def sweep(series: dict, x_label: str, y_label: str):
-    "Points with 95 % intervals: `{label: [(x, Interval or (mean, low, high)), …]}`."
+def sweep(panels: dict, x_label: str, y_label: str):
+    "Lines of points with 95 % intervals, a panel for each `{title: {label: [(x, Interval or (mean, low, high)), …]}}`; None in the place of an interval: a cross at the foot, for what is missing."
     import matplotlib.pyplot as plt
-    figure, ax = plt.subplots(figsize=(4.5, 3))
-    for name, points in series.items():
-        x, middle, low, high = zip(*((x, *tuple(interval)[:3]) for x, interval in points))
-        errors = [[m - l for m, l in zip(middle, low)], [h - m for m, h in zip(middle, high)]]
-        ax.errorbar(x, middle, yerr=errors, marker='o', capsize=3, label=name)
-    ax.set_xlabel(x_label); ax.set_ylabel(y_label); ax.legend(fontsize=7); figure.tight_layout()
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.2), sharey=True, squeeze=False)
+    for ax, (title, lines) in zip(axes[0], panels.items()):
+        for row, (label, points) in enumerate(lines.items()): _line(ax, label, points, row)
+        ax.set_title(title, fontsize=9); ax.set_xlabel(x_label)
+    axes[0, 0].set_ylabel(y_label); axes[0, -1].legend(fontsize=7, loc='upper left', bbox_to_anchor=(1, 1)); figure.tight_layout()
     return figure
+
+
+def _line(ax, label, points, row):
+    "One line of a sweep: dashed where it is an odd one, its missing points at a height of their own below the axis' data."
+    import seaborn
+    colour, there = seaborn.color_palette()[row // 2], [(x, *tuple(interval)[:3]) for x, interval in points if interval is not None]
+    x, middle, low, high = zip(*there) if there else ((), (), (), ())
+    seaborn.lineplot(x=x, y=middle, ax=ax, color=colour, marker='o', linestyle='--' if row % 2 else '-', label=label, legend=False)
+    ax.vlines(x, low, high, color=colour, lw=1)
+    missing = [x for x, interval in points if interval is None]
+    ax.scatter(missing, [-.02 - .025 * row] * len(missing), marker='x', s=12, color=colour, transform=ax.get_xaxis_transform(), clip_on=False)
