@@ -60,22 +60,28 @@ def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
 
 
 def sweep(panels: dict, x_label: str, y_label: str):
-    "Lines of points with 95 % intervals, a panel for each `{title: {label: [(x, Interval or (mean, low, high)), …]}}`; None in the place of an interval: a cross at the foot, for what is missing."
+    """Lines of points with 95 % intervals, a panel for each `{title: {label: [(x, Interval or (mean, low, high)), …]}}`; every other line is dashed.
+    None in the place of an interval: a cross at the foot of the panel, for what is missing."""
     import matplotlib.pyplot as plt
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.2), sharey=True, squeeze=False)
     for ax, (title, lines) in zip(axes[0], panels.items()):
         for row, (label, points) in enumerate(lines.items()): _line(ax, label, points, row)
         ax.set_title(title, fontsize=9); ax.set_xlabel(x_label)
-    axes[0, 0].set_ylabel(y_label); axes[0, -1].legend(fontsize=7, loc='upper left', bbox_to_anchor=(1, 1)); figure.tight_layout()
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(low - .15 * (high - low), high)                                          # room for the crosses
+    drawn = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels())}
+    axes[0, 0].set_ylabel(y_label); axes[0, -1].legend(drawn.values(), drawn, fontsize=7, loc='upper left', bbox_to_anchor=(1, 1)); figure.tight_layout()
     return figure
 
 
 def _line(ax, label, points, row):
-    "One line of a sweep: dashed where it is an odd one, its missing points at a height of their own below the axis' data."
     import seaborn
     colour, there = seaborn.color_palette()[row // 2], [(x, *tuple(interval)[:3]) for x, interval in points if interval is not None]
     x, middle, low, high = zip(*there) if there else ((), (), (), ())
-    seaborn.lineplot(x=x, y=middle, ax=ax, color=colour, marker='o', linestyle='--' if row % 2 else '-', label=label, legend=False)
+    if there: seaborn.lineplot(x=x, y=middle, ax=ax, color=colour, marker='o', linestyle='--' if row % 2 else '-', label=label, legend=False)
     ax.vlines(x, low, high, color=colour, lw=1)
     missing = [x for x, interval in points if interval is None]
-    ax.scatter(missing, [-.02 - .025 * row] * len(missing), marker='x', s=12, color=colour, transform=ax.get_xaxis_transform(), clip_on=False)
+    ax.scatter(missing, [.02 + .03 * row] * len(missing), marker='x', s=10, lw=1, color=colour, transform=ax.get_xaxis_transform())
+    ticks = [x for x, _ in points]
+    margin = .05 * (max(ticks) - min(ticks) or 1)
+    ax.set_xticks(ticks); ax.set_xlim(min(ticks) - margin, max(ticks) + margin)
