@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['LEVEL_DB', 'DOMAINS', 'SUPERVISION', 'Corpus', 'MixtureSettings', 'draw_source', 'draw_mixture', 'render',
-           'MixturesOfMixtures', 'training_rooms', 'in_some_room', 'spread_evenly', 'freeze_mixtures', 'FrozenMixtures']
+           'MixturesOfMixtures', 'reverberant_parts', 'in_some_room', 'spread_evenly', 'freeze_mixtures',
+           'FrozenMixtures']
 
 # %% ../../nbs/data/mixtures.ipynb #00000002
 from collections import OrderedDict, defaultdict
@@ -127,7 +128,8 @@ class MixturesOfMixtures(Dataset):
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "The training split of a prepared corpus, by an experiment's settings `mixtures`, `unsupervised`, `domain` and `supervision`."
         mixtures = MixtureSettings(rate=prepared.rate, **settings['mixtures'])
-        return cls(prepared.corpus('train'), mixtures, size, seed, settings['unsupervised'], rooms=training_rooms(prepared, settings))
+        rooms = {supervised: prepared.rooms('train') for supervised, wet in reverberant_parts(settings).items() if wet}
+        return cls(prepared.corpus('train'), mixtures, size, seed, settings['unsupervised'], rooms=rooms)
 
     def set_epoch(self, epoch: int): self.epoch = epoch
 
@@ -145,14 +147,13 @@ DOMAINS = ('anechoic', 'reverberant')
 SUPERVISION = ('matched', 'mismatched')
 
 
-def training_rooms(prepared, settings: dict) -> dict[bool, RoomBank]:
-    """Where supervised (True) and unsupervised (False) training mixtures are heard: the latter in the setting `domain`, the former in the same (`supervision: matched`)
-    or in the other one (`mismatched`). Raises ValueError for other settings."""
+def reverberant_parts(settings: dict) -> dict[bool, bool]:
+    """Whether supervised (True) and unsupervised (False) training mixtures are reverberant: the latter by the setting `domain`, the former are of the same
+    (`supervision: matched`) or of the other one (`mismatched`). Raises ValueError for other settings."""
     domain, supervision = settings.get('domain', 'anechoic'), settings.get('supervision', 'matched')
     for name, value, choices in (('domain', domain, DOMAINS), ('supervision', supervision, SUPERVISION)):
         if value not in choices: raise ValueError(f'{name} is one of {", ".join(choices)}; got "{value}"')
-    reverberant = {False: domain == 'reverberant', True: (domain == 'reverberant') == (supervision == 'matched')}
-    return {supervised: prepared.rooms('train') for supervised, wet in reverberant.items() if wet}
+    return {False: domain == 'reverberant', True: (domain == 'reverberant') == (supervision == 'matched')}
 
 
 def in_some_room(sources, rooms, rng):
@@ -183,8 +184,8 @@ class FrozenMixtures(Dataset):
         self.settings = MixtureSettings(**self.rows[0]['settings'])
         unknown = [c for row in self.rows for s in row['sources'] for c in s['clips'] if c not in corpus.clips]
         if unknown: raise ManifestError(f'{path}: clip "{unknown[0]}" is not in {corpus.manifest}; prepare the corpus again')
-        if rooms is not None and max(row['room'] for row in self.rows) >= len(rooms):
-            raise ManifestError(f'{path}: names more rooms than the {len(rooms)} of {rooms.path}; prepare the corpus again')
+        if rooms is not None and not all(0 <= row.get('room', -1) < len(rooms) for row in self.rows):
+            raise ManifestError(f'{path}: its rooms are not among the {len(rooms)} of {rooms.path}; prepare the corpus again')
 
     def __len__(self): return len(self.rows)
 

@@ -5,14 +5,15 @@ __all__ = ['SPLIT_SEEDS', 'Prepared', 'write_prepared']
 
 # %% ../../nbs/data/prepared.ipynb #00000002
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from .files import read_json, write_json
 from .manifest import ManifestError, read_manifest, write_manifest
 from .mixtures import DOMAINS, Corpus, FrozenMixtures, MixtureSettings, freeze_mixtures
-from .published import Link, PublishedMixtures, read_link
+from .connectors import PublishedMixture
+from .published import PublishedMixtures, read_link, read_mixtures, sample_evenly, write_mixtures
 from .room_bank import RoomBank, write_room_bank
 from ..dsp.rooms import RoomSettings
 
@@ -22,19 +23,23 @@ SPLIT_SEEDS = {'train': 0, 'valid': 1, 'test': 2}    # the three banks hold diff
 
 @dataclass(frozen=True)
 class Prepared:
-    "What `prepare` left in `folder`; errors name the file that is missing, and say to prepare again."
+    "What `prepare` left in `folder`. Raises ManifestError, or ValueError for rooms, that names the file and says to prepare again where something is missing."
     folder: Path
 
     @cached_property
     def card(self) -> dict:
-        "`rate` in Hz, `manifest` or `link`, numbers of clips or mixtures, hours, speakers, rooms."
-        return read_json(self.folder / 'card.json')
+        "`rate` in Hz, `manifest` (a corpus of clips), numbers of clips, hours, speakers, `rooms`."
+        path = self.folder / 'card.json'
+        if not path.is_file(): raise ManifestError(f'{path}: there is no such card; prepare the corpus first')
+        return read_json(path)
 
     @property
     def rate(self) -> int: return self.card['rate']
 
     @property
-    def link(self) -> Link | None: return read_link(self.folder / self.card['link']) if 'link' in self.card else None
+    def mixed(self) -> bool:
+        "Whether the corpus came as mixtures."
+        return 'manifest' not in self.card
 
     def corpus(self, split: str) -> Corpus:
         "The clips of a split."
@@ -44,58 +49,62 @@ class Prepared:
         "The bank of rooms of a split; no room is in two of them."
         return RoomBank(self.folder / f'rooms-{split}.safetensors')
 
+    def mixtures(self, split: str, reverberant: bool) -> tuple[list[PublishedMixture], RoomBank | None]:
+        "Of a corpus that came mixed: its mixtures in a domain, and the rooms they are to be heard in, where they do not come reverberant."
+        own = self.folder / 'mixtures-reverberant.jsonl'
+        if reverberant and own.is_file(): return read_mixtures(own, split), None
+        return read_mixtures(self.folder / 'mixtures-anechoic.jsonl', split), self.rooms(split) if reverberant else None
+
     def frozen(self, split: str, domain: str = 'anechoic'):
         "The mixtures that `valid` or `test` are judged on, in a domain: `{'id', 'sources': [source, time], 'speakers'}` each."
         if domain not in DOMAINS: raise ManifestError(f'a domain is one of {", ".join(DOMAINS)}; got "{domain}"')
         reverberant = domain == 'reverberant'
-        if self.link and self.link.mixed: return self._published(split, reverberant)
+        if self.mixed: return PublishedMixtures(*self.mixtures(split, reverberant))
         return FrozenMixtures(self.corpus(split), self.folder / f'{split}.jsonl', self.rooms(split) if reverberant else None)
-
-    def _published(self, split, reverberant):
-        own = self.link.reverberant() if reverberant else []
-        found = [m for m in own or self.link.find() if m.split == split][:self.card['mixtures'][split]]
-        return PublishedMixtures(found, self.rooms(split) if reverberant and not own else None)
 
     @property
     def domains(self) -> list[str]:
         "In which domains its mixtures can be judged."
-        own = self.link.reverberant() if self.link else []
-        return list(DOMAINS) if own or (self.folder / 'rooms-test.safetensors').is_file() else list(DOMAINS[:1])
+        return list(DOMAINS) if any((self.folder / file).is_file() for file in ('mixtures-reverberant.jsonl', 'rooms-test.safetensors')) else list(DOMAINS[:1])
 
 # %% ../../nbs/data/prepared.ipynb #00000007
 def write_prepared(folder, corpus: str, settings: dict, source) -> Prepared:
-    """Freeze mixtures, simulate rooms, and write the card, last. `settings`: as `prepare` in params.yaml has them for a profile. `source`: a manifest, or a folder with a link.
+    """Freeze or list mixtures, simulate rooms, and write the card, last. `settings`: as `prepare` in params.yaml has them for a profile. `source`: a manifest, or a folder with a link.
 
-    Raises ManifestError where a split that is needed is missing.
+    Raises ManifestError where a split that is needed is missing, or a file.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for left in [folder / 'card.json', *folder.glob('mixtures-*.jsonl'), *folder.glob('rooms-*.safetensors')]: left.unlink(missing_ok=True)
     rooms, link = settings.get('rooms', {}), read_link(source)
-    for split, count in rooms.get('count', {}).items():
-        bank = RoomSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in rooms['ranges'].items()})
-        write_room_bank(folder / f'rooms-{split}.safetensors', bank, count, 2, _rate(link, settings), settings['seed'] + 1000 * SPLIT_SEEDS[split])
-    card = _mixed_card(link, settings) if link and link.mixed else _clips_card(folder, link, settings, source)
-    write_json(folder / 'card.json', {'corpus': corpus, **({'link': os.path.relpath(source, folder)} if link else {}), **({'rooms': rooms} if rooms else {}), **card})
+    card = _list_mixtures(folder, link, settings) if link and link.mixed else _freeze(folder, link, settings, source)
+    if rooms and not (folder / 'mixtures-reverberant.jsonl').is_file(): _simulate(folder, rooms, 3 if link and link.options.get('noisy') else 2, card['rate'], settings['seed'])
+    write_json(folder / 'card.json', {'corpus': corpus, **({'rooms': rooms} if rooms else {}), **card})
     return Prepared(folder)
 
 
-def _rate(link, settings):
-    "Mixtures that come mixed keep their rate."
-    return next(m.rate for m in link.find()) if link and link.mixed else settings['rate']
+def _simulate(folder, rooms, sources, rate, seed):
+    try: ranges = RoomSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in rooms['ranges'].items()})
+    except TypeError as error: raise ValueError(f'rooms in params.yaml: {error}') from error
+    if set(rooms['count']) != set(SPLIT_SEEDS): raise ValueError(f'prepare in params.yaml: rooms are counted for {", ".join(SPLIT_SEEDS)}; got {", ".join(rooms["count"])}')
+    for split, count in rooms['count'].items():
+        write_room_bank(folder / f'rooms-{split}.safetensors', ranges, count, sources, rate, seed + 1000 * SPLIT_SEEDS[split])
 
 
-def _mixed_card(link, settings):
+def _list_mixtures(folder, link, settings):
     found = link.find()
-    counts = {split: min(settings[split], sum(m.split == split for m in found)) for split in ('valid', 'test')}
-    seconds = sum(m.frames / m.rate for m in found)
-    return {'rate': found[0].rate, 'clips': len(found), 'mixtures': counts, 'hours': round(seconds / 3600, 2), 'speakers': len({s for m in found for s in m.speakers})}
+    for domain, listed in (('anechoic', found), ('reverberant', link.reverberant())):
+        kept = [m for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
+                for m in sample_evenly([m for m in listed if m.split == split], count)]
+        if kept: write_mixtures(folder / f'mixtures-{domain}.jsonl', kept)
+    return {'rate': found[0].rate, 'clips': len(found), 'hours': round(sum(m.frames / m.rate for m in found) / 3600, 2), 'speakers': len({s for m in found for s in m.speakers})}
 
 
-def _clips_card(folder, link, settings, source):
+def _freeze(folder, link, settings, source):
     manifest, home = (write_manifest(folder / 'manifest.jsonl', link.find()), link.home) if link else (Path(source), None)
-    clips = read_manifest(manifest)
-    if lacking := {'train', 'valid', 'test'} - {clip.split for clip in clips}:
-        raise ManifestError(f'{manifest}: a corpus needs clips for training, validation and test; there are none for {", ".join(sorted(lacking))}')
+    clips = read_manifest(manifest, check_files=link is None)
+    if lacking := sorted({'train', 'valid', 'test'} - {clip.split for clip in clips}):
+        raise ManifestError(f'{manifest}: a corpus needs clips for training, validation and test; there are none for {", ".join(lacking)}')
     mixtures, rooms = MixtureSettings(rate=settings['rate'], seconds=settings['seconds']), settings.get('rooms', {}).get('count', {})
     for split in ('valid', 'test'):
         freeze_mixtures(Corpus(manifest, split, settings['rate'], home), split, settings[split], mixtures, settings['seed'], folder / f'{split}.jsonl', rooms.get(split, 1))

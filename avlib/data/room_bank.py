@@ -43,7 +43,7 @@ def write_room_bank(path, settings: RoomSettings, count: int, sources: int, rate
     `workers`: processes that simulate; default: one a core.
     """
     if count < 1: raise ValueError(f'{path}: a bank needs a room at least; got {count}')
-    workers = len(os.sched_getaffinity(0)) if workers is None and hasattr(os, 'sched_getaffinity') else workers or 0
+    if workers is None: workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     simulated = list(DataLoader(_Simulation(settings, count, sources, rate, seed), batch_size=None, num_workers=workers))
     note = {'rate': rate, 'rt60': [round(float(rt60), 4) for _, rt60 in simulated]}
     tensors = {f'{i:05d}': responses.clone() for i, (responses, _) in enumerate(simulated)}

@@ -46,10 +46,12 @@ def judge(interval, above: float = -math.inf, below: float = math.inf) -> str:
 
 
 def weakest(id: str, statement: str, paper_value: str, parts: list[Claim]) -> Claim:
-    "One claim of several: it holds where all do, fails where one does, and shows the one of the smallest value; parts that were not run leave it undecided."
-    judged, verdicts = [part for part in parts if part.value is not None], {part.verdict for part in parts}
-    least = min(judged, key=lambda part: part.value, default=parts[0])
+    "One claim of several: it holds where all do, fails where one does, and shows the smallest value among those of that verdict; parts that were not run leave it undecided."
+    verdicts = {part.verdict for part in parts}
     verdict = 'fails' if 'fails' in verdicts else 'holds' if verdicts == {'holds'} else 'undecided'
+    measured = [part for part in parts if part.value is not None]
+    judged = [part for part in measured if part.verdict == verdict] or measured
+    least = min(judged, key=lambda part: part.value, default=parts[0])
     lacking = ', '.join(part.statement for part in parts if part.value is None)
     cause = '; '.join(filter(None, [f'not run: {lacking}' if lacking else '', f'here {least.statement}' if judged else '', least.cause if judged else '']))
     return replace(least, id=id, statement=statement, paper_value=paper_value, verdict=verdict, cause='' if verdict == 'holds' else cause)

@@ -13,7 +13,7 @@ import typer
 # %% ../../nbs/lab/cli.ipynb #00000004
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help='Separate and localize sounds with little supervision.')
-data = typer.Typer(no_args_is_help=True, help='Make a corpus of your own recordings, and check one.')
+data = typer.Typer(no_args_is_help=True, help='Make a corpus of your own recordings, link a published one, and check one.')
 app.add_typer(data, name='data')
 
 
@@ -65,22 +65,29 @@ def check(name: Annotated[str, typer.Argument(help='a corpus that was added')],
           root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
     "Read a corpus through, and tell what it holds and what is wrong."
     from avlib.data.folder import check_corpus
-    typer.echo(check_corpus(name, root))
+    from avlib.data.published import read_link
+    linked = read_link(root / name)
+    typer.echo(_found(linked, linked.find()) if linked else check_corpus(name, root))
+
+
+def _found(link, found): return f'{link.name}: {len(found)} {"mixtures" if link.mixed else "utterances"} in {link.root}'
 
 
 @data.command()
 def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix or librispeech')],
          folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech')],
-         rate: Annotated[int, typer.Option(help='Hz, of WSJ0-2mix or Libri2Mix: 8000 or 16000')] = 8000,
-         mode: Annotated[str, typer.Option(help='min or max, likewise')] = 'min',
+         rate: Annotated[Optional[int], typer.Option(help='Hz, of WSJ0-2mix (default 8000) or Libri2Mix (default 16000): 8000 or 16000')] = None,
+         mode: Annotated[Optional[str], typer.Option(help='min (the default) or max, likewise')] = None,
          noisy: Annotated[bool, typer.Option('--noisy', help='Libri2Mix with its noise')] = False,
-         train: Annotated[str, typer.Option(help='training part of Libri2Mix: train-100 or train-360')] = 'train-360',
+         train: Annotated[Optional[str], typer.Option(help='training part of Libri2Mix: train-360 (the default) or train-100; of LibriSpeech: its subsets, comma-separated (train-clean-100)')] = None,
          root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
     "Use a published corpus that you have on disk; nothing is copied."
     from avlib.data.published import link_corpus
-    options = {'wsj0-2mix': {'rate': rate, 'mode': mode}, 'libri2mix': {'rate': rate, 'mode': mode, 'noisy': noisy, 'train': train}}
-    linked, found = link_corpus(kind, folder, root, **options.get(kind, {}))
-    typer.echo(f'{linked.name}: {len(found)} {"mixtures" if linked.mixed else "utterances"} in {linked.root}; next: make repro PROFILE=paper CORPUS={linked.name}')
+    if kind == 'librispeech' and train: train = _names(train)
+    rate = rate or {'wsj0-2mix': 8000, 'libri2mix': 16000}.get(kind)
+    options = {name: value for name, value in (('rate', rate), ('mode', mode), ('noisy', noisy), ('train', train)) if value}
+    linked, found = link_corpus(kind, folder, root, **options)
+    typer.echo(f'{_found(linked, found)}; next: make repro PROFILE=paper CORPUS={linked.name}')
 
 # %% ../../nbs/lab/cli.ipynb #00000008
 def main():

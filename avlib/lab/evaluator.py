@@ -21,13 +21,15 @@ from ..metrics.si_snr import si_snr, si_snr_improvement
 ACTIVE_DB = -20.0
 
 
-def score_separation(method, sources) -> dict:
+def score_separation(method, sources, speakers: int | None = None) -> dict:
     """Scores of one mixture's `sources [source, time]`: SI-SNRi, the mixture's own SI-SNR (both dB), and what the outputs hold beyond the sources.
 
+    `speakers`: judge so many, the first of the sources (default: all); the others are noise.
     `levels`: of the outputs, in dB relative to the mixture, the loudest first; `active`: how many of them are within 20 dB. `spare`: the share of the outputs' energy that is in
-    those matched with no source; `copy`: the share of that energy which is one of the sources over again (the squared cosine with the nearest).
+    those matched with no source; `likeness`: the squared correlation of those outputs with the nearest source, 1 for a fainter copy of it, near 1/2 for half of it or for what is left
+    of a mixture of two.
     """
-    mixture = sources.sum(0)
+    mixture, sources = sources.sum(0), sources[:speakers]
     estimates = method.separate(mixture)
     improvement, reference_of = si_snr_improvement(sources, estimates, mixture)
     present = sources.square().sum(-1) > 0
@@ -36,24 +38,25 @@ def score_separation(method, sources) -> dict:
     spare = ~torch.isin(reference_of, present.nonzero())
     return {'si_snri': improvement.item(), 'si_snr_mixture': si_snr(sources[present], mixture.expand_as(sources[present])).mean().item(),
             'active': int((level > ACTIVE_DB).sum()), 'levels': [round(db, 2) for db in level.sort(descending=True).values.tolist()],
-            'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item(), 'copy': _copied(sources[present], estimates[spare])}
+            'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item(), 'likeness': _likeness(sources[present], estimates[spare])}
 
 
-def _copied(sources, spare):
+def _likeness(sources, spare):
     "Share of the spare outputs' energy that the source nearest to each explains; 0 without any."
     products = (spare @ sources.mT).square() / sources.square().sum(-1)                          # [spare, source]
     return (products.max(-1).values.sum() / spare.square().sum().clamp_min(1e-20)).item() if len(spare) else 0.0
 
 
 def evaluate(method, data, score=score_separation, progress: bool = True) -> list[dict]:
-    "Score every example of `data` (`{'id', 'sources', …}`): a list of `{'id': …, …}` in their order, on the device of the method."
+    "Score every example of `data` (`{'id', 'sources', …}`, of which the first are the `speakers`): a list of `{'id': …, …}` in their order, on the device of the method."
     device = next(method.parameters()).device
     method.eval()
     rows = []
     with torch.inference_mode():
         for i in tqdm(range(len(data)), desc='evaluating', disable=not progress, mininterval=2):
             example = data[i]
-            rows.append({'id': example['id'], **score(method, example['sources'].to(device))})
+            judged = [len(example['speakers'])] if 'speakers' in example else []
+            rows.append({'id': example['id'], **score(method, example['sources'].to(device), *judged)})
     return rows
 
 

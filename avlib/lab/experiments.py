@@ -100,12 +100,26 @@ class Experiment:
         "The frozen mixtures of `valid` or `test`, in the experiment's domain."
         return self.prepared.frozen(split, self.domain)
 
+    def finished(self) -> dict | None:
+        "The result, if it is that of the model that was trained here, on what is prepared now and by today's settings."
+        if not self.result.is_file() or not (self.folder / 'model.json').is_file(): return None
+        result, card, settings = read_json(self.result), read_json(self.folder / 'model.json'), self.settings
+        method = asdict(resolve(settings['method']).settings_class(**settings['settings']))
+        same = _covers(settings, card['training']) and _covers(method, card['settings']) and _covers(self.prepared.card, card['prepared'])
+        return result if same and result.get('sha256') == card['sha256'] else None
+
     def card(self) -> dict:
         "What the trained model's card tells of where it comes from."
         return {'paper': self.paper, 'experiment': self.name, 'profile': self.profile, 'corpus': self.corpus, 'seed': self.seed,
                 'rate': self.prepared.rate, 'prepared': self.prepared.card,
                 'training': {key: value for key, value in self.settings.items() if key not in ('method', 'settings')},
                 **{key: provenance()[key] for key in ('versions', 'commit')}}
+
+
+def _covers(now, told) -> bool:
+    "Whether `now` says what was told, and perhaps more: settings that came later have no say in what was trained before."
+    if isinstance(told, dict): return isinstance(now, dict) and all(key in now and _covers(now[key], value) for key, value in told.items())
+    return now == told
 
 # %% ../../nbs/lab/experiments.ipynb #0000000a
 def train_experiment(experiment: Experiment) -> dict:
@@ -141,13 +155,16 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
 
     `model`: the name of other weights (see `load_model`) to judge on this experiment's mixtures; default: the experiment's own.
     The result's `examples` are of the experiment's domain; with the setting `elsewhere`, and for other weights, those of the corpus' other domain, if it has one, are kept beside them.
+    Weights for another rate than the corpus' are not judged: no examples.
     """
     method, card = load_model(model or experiment.folder, experiment.runs.parents[1])
     start, everywhere = time.perf_counter(), model or experiment.settings.get('elsewhere', False)
-    rows = {domain: evaluate(method, experiment.prepared.frozen('test', domain)) for domain in (experiment.prepared.domains if everywhere else [experiment.domain])}
-    result = {**asdict(experiment), 'model': model or experiment.name, 'trained_on': card['corpus'], 'validation': card['score'],
+    domains = experiment.prepared.domains if everywhere else [experiment.domain]
+    if card['rate'] != experiment.prepared.rate: domains = []
+    rows = {domain: evaluate(method, experiment.prepared.frozen('test', domain)) for domain in domains}
+    result = {**asdict(experiment), 'model': model or experiment.name, 'sha256': card['sha256'], 'rate': card['rate'], 'trained_on': card['corpus'], 'validation': card['score'],
               'epoch': card['epoch'], 'trained_at': card.get('commit', 'unknown'), 'seconds': round(time.perf_counter() - start, 1),
-              'domain': experiment.domain, 'examples': rows.pop(experiment.domain), 'elsewhere': rows, **provenance()}
+              'domain': experiment.domain, 'examples': rows.pop(experiment.domain, []), 'elsewhere': rows, **provenance()}
     write_json(experiment.runs / 'results/bundled.json' if model else experiment.result, result)
     return result
 

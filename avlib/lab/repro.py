@@ -117,20 +117,21 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
 
 
 def finish(running: list[subprocess.Popen], seconds: float = math.inf) -> int | None:
-    "Wait for processes and return the largest of their exit statuses; None where they were stopped after so many seconds."
+    "Wait for processes and return the first exit status that is not 0, or 0; None where some had to be stopped after so many seconds, and none of the others failed."
     end = time.monotonic() + seconds
     try:
-        while any(process.poll() is None for process in running):
-            if time.monotonic() >= end: return _stop(running)
-            time.sleep(.1)
+        while any(process.poll() is None for process in running) and time.monotonic() < end: time.sleep(.1)
     except KeyboardInterrupt:
         _stop(running)
         raise SystemExit(130)
-    return max(process.returncode for process in running)
+    statuses = [process.poll() for process in running]
+    _stop(running)
+    return next((status for status in statuses if status), None if None in statuses else 0)
 
 
 def _stop(running):
-    for process in running: process.terminate()
+    for process in running:
+        if process.poll() is None: process.terminate()
     for process in running: process.wait()
 
 

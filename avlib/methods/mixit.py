@@ -2,19 +2,18 @@
 
 # %% auto #0
 __all__ = ['SEARCHES', 'thresholded_snr', 'energy', 'zero_source_loss', 'pair_loss', 'pit_loss', 'pairwise_loss', 'mixit_loss',
-           'remix', 'subsets', 'subset_loss', 'cheapest_assignment', 'look_at_all', 'branch_and_bound',
-           'least_squares_assignment', 'sparsity_loss', 'MixITSettings', 'MixIT']
+           'remix', 'subsets', 'subset_loss', 'sparsity_loss', 'MixITSettings', 'MixIT']
 
 # %% ../../nbs/methods/mixit.ipynb #00000002
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..dsp.assignment import best_assignment
 from ..dsp.consistency import mixture_consistency
+from ..dsp.partition import cheapest_assignment, least_squares_assignment
 from ..models.tdcn import TDCN
 
 # %% ../../nbs/methods/mixit.ipynb #00000005
@@ -91,7 +90,7 @@ def mixit_loss(mixtures, estimates, snr_max: float = 30.0, search: str = 'exact'
 
     `mixtures`: `[..., N, T]`; `estimates`: `[..., M, T]`. `search`: 'exact', for M up to 20, or 'least-squares', an approximation for any M.
     Returns `(loss [...], assignment [..., M])`; estimate `m` belongs to mixture `assignment[..., m]`.
-    Exact: up to N^M sums of plain numbers, no remixes; memory N·2^M numbers an example, and N^M (2^18 at most) sums beside them.
+    Exact: up to N^M sums of plain numbers, no remixes; memory (N + M)·2^M numbers an example, and N^M (2^18 at most) sums beside them.
     Raises ValueError for shapes that disagree, for NaN or infinity, and for more estimates than can be searched. Source: MixIT, eq. 3.
     """
     _check_pair('mixtures', mixtures, estimates)
@@ -131,77 +130,6 @@ def subset_loss(mixtures, estimates, snr_max: float):
     square = ((B @ gram) * B).sum(-1)[..., None, :]                            # [..., 1, 2^M]
     error = (x - 2 * cross + square).clamp_min(0)
     return thresholded_snr(x.expand_as(error), error, snr_max)
-
-
-def cheapest_assignment(losses):
-    "The cheapest of all N^M assignments, `[..., M]`, from the losses of all subsets `[..., N, 2^M]`."
-    N, size = losses.shape[-2:]
-    M = size.bit_length() - 1
-    if N ** M <= 2 ** 18: return look_at_all(losses, N, M)
-    tables = losses.double().cpu().numpy().reshape(-1, N, size)
-    owners = np.array([branch_and_bound(table) for table in tables])                              # [example, N], as subsets
-    owned = (owners[:, :, None] >> np.arange(M)) & 1                                              # [example, N, M]
-    return torch.from_numpy(owned.argmax(1)).reshape(*losses.shape[:-2], M).to(losses.device)
-
-
-def look_at_all(losses, N: int, M: int):
-    "The cheapest assignment, `[..., N, 2^M] -> [..., M]`, by the price of every one."
-    total = sum(losses[..., n, subset] for n, subset in enumerate(_subset_codes(N, M).to(losses.device)))
-    return (total.argmin(-1)[..., None] // N ** torch.arange(M, device=losses.device)) % N
-
-
-@lru_cache(maxsize=8)
-def _subset_codes(N: int, M: int):
-    "For all assignments (digits base N say whose each estimate is), the subset that each mixture gets, `[N, N^M]`."
-    digits = (torch.arange(N ** M)[:, None] // N ** torch.arange(M)) % N
-    return torch.stack([((digits == n) << torch.arange(M)).sum(-1) for n in range(N)])
-
-
-def branch_and_bound(losses):
-    "The subset that each of 2 mixtures or more gets in the cheapest assignment, `[N, 2^M] -> [N]` (NumPy), without a look at those that cannot win."
-    bounds = np.cumsum([_cheapest_within(loss) for loss in losses[::-1]], 0)[::-1]                # [n, set]: mixtures n, n + 1, … that share a set
-    best, found = np.inf, ()
-
-    def descend(n, left, cost, chosen):
-        nonlocal best, found
-        parts, last = _parts(left), n == len(losses) - 2
-        price = cost + losses[n, parts] + (losses if last else bounds)[n + 1, left ^ parts]
-        if last:
-            i = price.argmin()
-            if price[i] < best: best, found = price[i], (*chosen, parts[i], left ^ parts[i])
-            return
-        hopeful = np.flatnonzero(price < best)
-        for i in hopeful[price[hopeful].argsort(kind='stable')]:
-            if price[i] >= best: return
-            descend(n + 1, left ^ parts[i], cost + losses[n, parts[i]], (*chosen, parts[i]))
-
-    descend(0, losses.shape[1] - 1, 0.0, ())
-    return found
-
-
-def _cheapest_within(loss):
-    "The smallest loss among the subsets of every set, `[2^M] -> [2^M]`."
-    best = loss.copy()
-    for bit in range(len(loss).bit_length() - 1):
-        without, with_bit = best.reshape(-1, 2, 2 ** bit).swapaxes(0, 1)
-        np.minimum(with_bit, without, out=with_bit)
-    return best
-
-
-def _parts(whole):
-    "All subsets of a set, `[2^size]`."
-    parts = np.zeros(1, dtype=np.int64)
-    for bit in range(int(whole).bit_length()):
-        if whole >> bit & 1: parts = np.concatenate([parts, parts + 2 ** bit])
-    return parts
-
-
-# %% ../../nbs/methods/mixit.ipynb #00000022
-def least_squares_assignment(mixtures, estimates):
-    "The mixture of each estimate, `[..., N, T]` and `[..., M, T] -> [..., M]`, by least squares, rounded. Source: efficient MixIT, arXiv:2106.00847."
-    x, s = mixtures.double(), estimates.double()
-    A = x @ s.mT @ torch.linalg.pinv(s @ s.mT, hermitian=True)
-    return A.argmax(-2)
 
 # %% ../../nbs/methods/mixit.ipynb #0000001d
 def sparsity_loss(estimates, mixture):
