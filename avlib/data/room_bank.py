@@ -6,6 +6,7 @@ __all__ = ['cut_tail', 'write_room_bank', 'RoomBank', 'hear']
 # %% ../../nbs/data/room_bank.ipynb #00000002
 import json
 import os
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,14 @@ class RoomBank:
 
     def __len__(self): return len(self.rt60)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        with safe_open(str(self.path), framework='pt') as file: return file.get_tensor(f'{index:05d}')
+    @cached_property
+    def _file(self): return safe_open(str(self.path), framework='pt')
+
+    def __getstate__(self):
+        "An open file stays in its process."
+        return {name: value for name, value in vars(self).items() if name != '_file'}
+
+    def __getitem__(self, index: int) -> torch.Tensor: return self._file.get_tensor(f'{index:05d}')
 
     def measured(self) -> list[float]:
         "Reverberation times in s as measured on the responses from the first voice to the first microphone."
