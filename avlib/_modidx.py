@@ -414,6 +414,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'avlib.lab.repro.experiments': ('lab/repro.html#experiments', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.finish': ('lab/repro.html#finish', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.main': ('lab/repro.html#main', 'avlib/lab/repro.py'),
+                                 'avlib.lab.repro.mend_lock': ('lab/repro.html#mend_lock', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.pipeline_file': ('lab/repro.html#pipeline_file', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.pipeline_text': ('lab/repro.html#pipeline_text', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.report_folder': ('lab/repro.html#report_folder', 'avlib/lab/repro.py'),

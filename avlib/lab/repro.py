@@ -2,10 +2,11 @@
 
 # %% auto #0
 __all__ = ['EMBEDDED', 'SYNTHESIZER', 'pipeline_text', 'report_folder', 'pipeline_file', 'repro', 'experiments', 'single_stages',
-           'deal', 'run_pipeline', 'finish', 'main', 'default_jobs']
+           'deal', 'run_pipeline', 'finish', 'mend_lock', 'main', 'default_jobs']
 
 # %% ../../nbs/lab/repro.ipynb #00000002
 import argparse
+import contextlib
 import math
 import os
 import signal
@@ -110,6 +111,7 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
     """
     def stop(signum, frame): raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, stop)
+    mend_lock(path)
     if status := finish([repro(root, path, ['prepare'])]): return status
     status = finish([repro(root, path, targets) for targets in deal(experiments(root, path), jobs)], 3600 * hours)
     if status is None: return finish([repro(root, path, single_stages(path))])
@@ -129,10 +131,29 @@ def finish(running: list[subprocess.Popen], seconds: float = math.inf) -> int | 
     return next((status for status in statuses if status), None if None in statuses else 0)
 
 
-def _stop(running):
-    for process in running:
-        if process.poll() is None: process.terminate()
-    for process in running: process.wait()
+def _stop(running, patience: float = 60.0):
+    """End what dvc runs, not dvc: it sees its stage fail and ends by itself, where a signal could meet it while it writes its lock file, which it would leave broken.
+    One that runs nothing for so many seconds is ended all the same."""
+    import psutil
+    end = time.monotonic() + patience
+    while left := [process for process in running if process.poll() is None]:
+        for process in left:
+            with contextlib.suppress(psutil.Error):                                              # it may end meanwhile
+                children = psutil.Process(process.pid).children(recursive=True)
+                for child in children: child.terminate()
+                if not children and time.monotonic() > end: process.terminate()
+        time.sleep(.2)
+
+
+def mend_lock(path: Path):
+    "Remove a lock file that a killed dvc left half-written beside the pipeline `path`: what was trained is found done by its own files, and judged again."
+    lock = path.with_name('dvc.lock')
+    if not lock.is_file(): return
+    try: whole = 'schema' in (yaml.safe_load(lock.read_text()) or {})
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError): whole = False
+    if whole: return
+    print(f'{lock} was left half-written; it is made anew', file=sys.stderr)
+    lock.unlink()
 
 
 def main(arguments=None):
