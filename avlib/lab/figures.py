@@ -55,7 +55,7 @@ def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
     for ax, key, label in zip(axes, ('total', 'score'), ('training loss (dB)', score)):
         for name, rows in logs.items(): ax.plot([r['epoch'] + 1 for r in rows], [r[key] for r in rows], label=name)
         ax.set_xlabel('epoch'); ax.set_ylabel(label)
-    axes[1].legend(fontsize=6); figure.tight_layout()
+    axes[1].legend(fontsize=6, loc='upper left', bbox_to_anchor=(1, 1)); figure.tight_layout()
     return figure
 
 
