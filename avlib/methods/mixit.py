@@ -195,6 +195,8 @@ class MixIT(nn.Module):
         return {'total': torch.cat([pit, mixit]).mean(), **{k: v.mean().detach() for k, v in parts.items() if len(v)}}
 
     def _pit(self, references, estimates):
+        lacking = estimates.shape[1] - references.shape[1]
+        if lacking > 0: references = nn.functional.pad(references, (0, 0, 0, lacking))       # silent, up to M
         mixture = references.sum(1) if self.settings.zero_loss else None
         return pit_loss(references, estimates, self.settings.snr_max, mixture)[0]
 
