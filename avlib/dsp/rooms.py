@@ -133,5 +133,5 @@ def spatialize(sources: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
     if sources.ndim < 2 or responses.ndim < 3 or sources.shape[-2] != responses.shape[-3]:
         raise ValueError(f'sources [..., source, time] and responses [..., source, microphone, time] do not fit; got {list(sources.shape)} and {list(responses.shape)}')
     time, length = sources.shape[-1], sources.shape[-1] + responses.shape[-1] - 1
-    quick = next_fast_len(length, real=True)                                                     # a transform of a prime length takes five times as long
+    quick = next_fast_len(length, real=True)                                                     # transforms of a prime length are slow
     return fftconvolve(nn.functional.pad(sources, (0, quick - length))[..., None, :], responses)[..., :time]

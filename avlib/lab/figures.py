@@ -75,6 +75,7 @@ def sweep(panels: dict, x_label: str, y_label: str):
 
 
 def _line(ax, label, points, row):
+    "Line number `row` of a panel, two of one colour; the crosses of each at a height of their own."
     import seaborn
     colour, there = seaborn.color_palette()[row // 2], [(x, *tuple(interval)[:3]) for x, interval in points if interval is not None]
     x, middle, low, high = zip(*there) if there else ((), (), (), ())
