@@ -18,7 +18,7 @@ BELOW = {
 FILES = {'soundfile', 'pathlib', 'os', 'io', 'shutil', 'tempfile', 'json', 'csv', 'safetensors'}
 NETWORK = ['urllib3', 'requests', 'httpx', 'aiohttp', 'huggingface_hub', 'fsspec']
 HEAVY = ['matplotlib', 'pandas', 'seaborn', 'IPython', 'ipywidgets', 'papermill', 'dvc', 'lightning_fabric', 'torchvision',
-         'mir_eval', 'fast_bss_eval', 'pretty_midi', 'tinysoundfont', 'pyroomacoustics', 'espeakng_loader', 'laion_clap', 'nbdev', 'fastcore']
+         'mir_eval', 'fast_bss_eval', 'pretty_midi', 'tinysoundfont', 'pyroomacoustics', 'espeakng_loader', 'laion_clap', 'nbdev', 'fastcore', 'sklearn']
 MODULES = sorted(path for path in (ROOT / 'avlib').rglob('*.py') if path.name not in ('__init__.py', '_modidx.py'))
 
 
