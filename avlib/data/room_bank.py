@@ -4,18 +4,14 @@
 __all__ = ['cut_tail', 'write_room_bank', 'RoomBank', 'hear']
 
 # %% ../../nbs/data/room_bank.ipynb #00000002
-import json
 import os
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch.utils.data import DataLoader, Dataset
 
-from .files import atomic_path
+from .bank import Bank, write_bank
 from ..dsp.rooms import RoomSettings, draw_room, impulse_responses, reverberation_time, spatialize
 
 # %% ../../nbs/data/room_bank.ipynb #00000005
@@ -47,35 +43,24 @@ def write_room_bank(path, settings: RoomSettings, count: int, sources: int, rate
     if workers is None: workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     simulated = list(DataLoader(_Simulation(settings, count, sources, rate, seed), batch_size=None, num_workers=workers))
     note = {'rate': rate, 'rt60': [round(float(rt60), 4) for _, rt60 in simulated]}
-    tensors = {f'{i:05d}': responses.clone() for i, (responses, _) in enumerate(simulated)}
-    with atomic_path(path) as temporary: temporary.write_bytes(save(tensors, {'note': json.dumps(note)}))
-    return Path(path)
+    return write_bank(path, {f'{i:05d}': responses for i, (responses, _) in enumerate(simulated)}, note)
 
 # %% ../../nbs/data/room_bank.ipynb #00000006
-class RoomBank:
+class RoomBank(Bank):
     """The rooms of a file: `len(bank)`, `bank[i]` their impulse responses `[source, microphone, time]`, `rate` in Hz, `rt60` in s, as asked for.
 
     Raises ValueError where the file is missing or damaged.
     """
+    WHAT = 'bank of rooms'
+    REMEDY = 'prepare the corpus again, with rooms in params.yaml'
+
     def __init__(self, path):
-        self.path = Path(path)
-        if not self.path.is_file(): raise ValueError(f'{path}: there is no such bank of rooms; prepare the corpus again, with rooms in params.yaml')
-        try:
-            with safe_open(str(self.path), framework='pt') as file: note = json.loads(file.metadata()['note'])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'{path}: not a whole bank of rooms ({error}); delete it and prepare the corpus again') from error
-        self.rate, self.rt60 = note['rate'], note['rt60']
+        super().__init__(path)
+        self.rate, self.rt60 = self.note['rate'], self.note['rt60']
 
     def __len__(self): return len(self.rt60)
 
-    @cached_property
-    def _file(self): return safe_open(str(self.path), framework='pt')
-
-    def __getstate__(self):
-        "An open file stays in its process."
-        return {name: value for name, value in vars(self).items() if name != '_file'}
-
-    def __getitem__(self, index: int) -> torch.Tensor: return self._file.get_tensor(f'{index:05d}')
+    def __getitem__(self, index: int) -> torch.Tensor: return self.tensor(f'{index:05d}')
 
     def measured(self) -> list[float]:
         "Reverberation times in s as measured on the responses from the first voice to the first microphone."
