@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['LEVEL_DB', 'DOMAINS', 'SUPERVISION', 'Corpus', 'MixtureSettings', 'draw_source', 'draw_mixture', 'render',
-           'MixturesOfMixtures', 'reverberant_parts', 'in_some_room', 'spread_evenly', 'freeze_mixtures',
-           'FrozenMixtures']
+           'PreparedMixtures', 'MixturesOfMixtures', 'reverberant_parts', 'in_some_room', 'spread_evenly',
+           'freeze_mixtures', 'FrozenMixtures']
 
 # %% ../../nbs/data/mixtures.ipynb #00000002
 from collections import OrderedDict, defaultdict
@@ -113,7 +113,16 @@ def render(corpus: Corpus, recipe: list[dict], settings: MixtureSettings):
     return sources
 
 # %% ../../nbs/data/mixtures.ipynb #0000000e
-class MixturesOfMixtures(Dataset):
+class PreparedMixtures(Dataset):
+    "What training on mixtures has in common, whatever they are made of: how they are judged, and what tells of them."
+    @staticmethod
+    def frozen(prepared, split: str, domain: str): return prepared.frozen(split, domain)
+
+    @staticmethod
+    def card(prepared) -> dict: return prepared.card
+
+
+class MixturesOfMixtures(PreparedMixtures):
     """Training examples `{'sources': [mixture, source, time], 'supervised': bool}`, the same for the same (seed, epoch, index).
 
     `unsupervised`: the share p of examples of which only the mixtures are known. `rooms`: where supervised (True) and unsupervised (False) mixtures are heard;

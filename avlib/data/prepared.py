@@ -37,6 +37,11 @@ class Prepared:
     def rate(self) -> int: return self.card['rate']
 
     @property
+    def stereo(self) -> Path:
+        "Where the corpus' stereo scenes lie, if they are prepared."
+        return self.folder.with_name(f'{self.folder.name}-stereo')
+
+    @property
     def mixed(self) -> bool:
         "Whether the corpus came as mixtures."
         return 'manifest' not in self.card
@@ -54,6 +59,10 @@ class Prepared:
         own = self.folder / 'mixtures-reverberant.jsonl'
         if reverberant and own.is_file(): return read_mixtures(own, split), None
         return read_mixtures(self.folder / 'mixtures-anechoic.jsonl', split), self.rooms(split) if reverberant else None
+
+    def spatialized(self, split: str, domain: str) -> list[PublishedMixture]:
+        "Of the spatialized WSJ0-2mix: its mixtures of many channels. Raises ManifestError where the corpus was prepared without."
+        return read_mixtures(self.folder / f'mixtures-{"reverberant" if domain == "reverberant" else "spatialized"}.jsonl', split)
 
     def frozen(self, split: str, domain: str = 'anechoic'):
         "The mixtures that `valid` or `test` are judged on, in a domain: `{'id', 'sources': [source, time], 'speakers'}` each."
@@ -93,7 +102,7 @@ def _simulate(folder, rooms, sources, rate, seed):
 
 def _list_mixtures(folder, link, settings):
     found = link.find()
-    for domain, listed in (('anechoic', found), ('reverberant', link.reverberant())):
+    for domain, listed in (('anechoic', found), ('reverberant', link.spatialized('reverb')), ('spatialized', link.spatialized('anechoic'))):
         kept = [m for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
                 for m in sample_evenly([m for m in listed if m.split == split], count)]
         if kept: write_mixtures(folder / f'mixtures-{domain}.jsonl', kept)

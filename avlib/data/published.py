@@ -17,7 +17,7 @@ from .audio import read_audio
 from .connectors import PublishedMixture, libri2mix, librispeech, wsj0_2mix
 from .files import read_json, read_jsonl, write_json, write_jsonl
 from .manifest import ManifestError
-from .mixtures import in_some_room, reverberant_parts, spread_evenly
+from .mixtures import PreparedMixtures, in_some_room, reverberant_parts, spread_evenly
 from .room_bank import RoomBank, hear
 
 # %% ../../nbs/data/published.ipynb #00000005
@@ -59,11 +59,11 @@ class Link:
         "Its mixtures (`PublishedMixture`) or clips (`Clip`); raises ManifestError where files are missing or do not fit."
         return CONNECTORS[self.kind](self.root, **{**self.options, **changed})
 
-    def reverberant(self) -> list[PublishedMixture]:
-        "The mixtures of the spatialized version of WSJ0-2mix, of the same rate and mode; empty where it is not there, and for other corpora."
+    def spatialized(self, room: str) -> list[PublishedMixture]:
+        "The mixtures of the spatialized version of WSJ0-2mix, 'anechoic' or 'reverb', of the same rate and mode; empty where it is not there, and for other corpora."
         if self.kind != 'wsj0-2mix': return []
-        there = Path(self.root) / '2speakers_reverb' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min')
-        return self.find(room='reverb') if there.is_dir() else []
+        there = Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min')
+        return self.find(room=room) if there.is_dir() else []
 
 
 def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Link, list]:
@@ -129,7 +129,7 @@ class PublishedMixtures(Dataset):
         return {'id': mixture.id, 'sources': sources, 'speakers': list(mixture.speakers)}
 
 # %% ../../nbs/data/published.ipynb #0000000b
-class MixturesOfPublished(Dataset):
+class MixturesOfPublished(PreparedMixtures):
     """Training examples as `MixturesOfMixtures` gives them, of mixtures that come mixed: `{'sources': [mixture, source, time], 'supervised': bool}`.
 
     `mixtures`: by whether they are supervised, the published mixtures to draw from; `rooms`: likewise, where they are heard (default: as they are). `seconds` long.

@@ -26,7 +26,8 @@ from .checkpoints import CheckpointError, load_tensors, save_model, save_tensors
 @dataclass(frozen=True)
 class TrainSettings:
     """How to train: `epochs` of `steps` batches of `batch` examples in all (over all devices), Adam with `learning_rate`, `warmup` in steps,
-    `schedule` 'constant' or 'cosine', gradients clipped to the norm `clip` (0: not at all), `precision` and `devices` as Fabric names them,
+    `schedule` 'constant' or 'cosine', the rate halved after every `patience` epochs without a better score (0: never), gradients clipped to the norm `clip` (0: not at all),
+    `precision` and `devices` as Fabric names them,
     `threads` of each process (0: as many as there are cores; the number changes the last bits of a result)."""
     epochs: int
     steps: int
@@ -34,6 +35,7 @@ class TrainSettings:
     learning_rate: float = 1e-3
     warmup: int = 0
     schedule: str = 'constant'
+    patience: int = 0
     clip: float = 0.0
     seed: int = 0
     workers: int = 0
@@ -46,11 +48,12 @@ class TrainSettings:
         if min(self.epochs, self.steps, self.batch, self.devices) < 1 or self.learning_rate <= 0:
             raise ValueError(f'epochs, steps, batch, devices and learning_rate must be positive; got {self}')
         if self.schedule not in ('constant', 'cosine'): raise ValueError(f'schedule is "constant" or "cosine"; got "{self.schedule}"')
+        if self.patience < 0: raise ValueError(f'patience is a number of epochs, 0 or more; got {self.patience}')
         if self.batch % self.devices: raise ValueError(f'a batch of {self.batch} does not divide among {self.devices} devices')
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    "The learning rate of a step, counted from 0 over all epochs."
+    "The learning rate of a step, counted from 0 over all epochs, before any halving."
     rate = settings.learning_rate * min(1.0, (step + 1) / max(settings.warmup, 1))
     if settings.schedule == 'constant': return rate
     return rate * .5 * (1 + math.cos(math.pi * step / (settings.epochs * settings.steps)))
@@ -97,7 +100,7 @@ def load_state(path, method, optimizer) -> dict:
 
 def resume(folder: Path, method, optimizer, mark: str) -> dict:
     "The note of the run to go on with, or of a fresh one: where there is no state, a damaged one (said so), another run's, or its best weights are gone."
-    fresh = {'epoch': 0, 'best': None, 'mark': mark}
+    fresh = {'epoch': 0, 'best': None, 'waited': 0, 'halvings': 0, 'mark': mark}
     if not (folder / 'last.safetensors').is_file(): return fresh
     try: note = load_tensors(folder / 'last.safetensors')[1]
     except CheckpointError as error:
@@ -126,8 +129,8 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
     if fabric.is_global_zero: _tidy(folder, note['epoch'])
     with tqdm(total=settings.epochs, initial=note['epoch'], desc='epochs', mininterval=2, disable=not fabric.is_global_zero) as bar:
         for epoch in range(note['epoch'], settings.epochs):
-            row = _train_epoch(fabric, model, optimizer, data, settings, epoch)
-            note = _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card or {})
+            row = _train_epoch(fabric, model, optimizer, data, settings, epoch, note['halvings'])
+            note = _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card or {}, settings.patience)
             bar.set_postfix(loss=f'{row["total"]:.2f}', best=f'{note["best"]:.2f}')
             bar.update()
     return {**(card or {}), 'score': note['best']}
@@ -142,7 +145,7 @@ def _launch(settings):
     return fabric
 
 
-def _train_epoch(fabric, model, optimizer, data, settings, epoch):
+def _train_epoch(fabric, model, optimizer, data, settings, epoch, halvings):
     "One pass of `settings.steps` batches; returns the mean of every loss term and the seconds by kind of work."
     data.set_epoch(epoch)
     sampler = RankSampler(settings.steps, settings.batch, fabric.global_rank, fabric.world_size)
@@ -152,7 +155,7 @@ def _train_epoch(fabric, model, optimizer, data, settings, epoch):
     waiting = start
     for step, batch in enumerate(loader):
         clock['data'] += time.perf_counter() - waiting
-        terms = _step(fabric, model, optimizer, batch, learning_rate(epoch * settings.steps + step, settings), settings.clip)
+        terms = _step(fabric, model, optimizer, batch, learning_rate(epoch * settings.steps + step, settings) * .5 ** halvings, settings.clip)
         for name, value in terms.items(): sums.setdefault(name, []).append(value)
         waiting = time.perf_counter()
     means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
@@ -169,7 +172,7 @@ def _step(fabric, model, optimizer, batch, rate, clip):
     return {name: value.detach() for name, value in terms.items()}
 
 
-def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card):
+def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card, patience):
     "Validate, log, keep the best, save the state; the state comes last, so that a run killed before it repeats the epoch."
     if not math.isfinite(row['total']): raise FloatingPointError(f'{folder}: the loss is {row["total"]} in epoch {row["epoch"]}; lower the learning rate or clip gradients')
     method.eval()
@@ -177,7 +180,9 @@ def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card):
     with torch.inference_mode(): score = float(validate(method))
     row |= {'score': score, 'validate_s': time.perf_counter() - start}
     better = note['best'] is None or score > note['best']
-    note = {**note, 'epoch': row['epoch'] + 1, 'best': score if better else note['best']}
+    waited = 0 if better else note['waited'] + 1
+    halve = patience and waited == patience
+    note = {**note, 'epoch': row['epoch'] + 1, 'best': score if better else note['best'], 'waited': 0 if halve else waited, 'halvings': note['halvings'] + bool(halve)}
     if fabric.is_global_zero:
         append_jsonl(folder / 'log.jsonl', row)
         if better: save_model(folder / 'model.safetensors', method, {**card, 'score': score, 'epoch': row['epoch']})
