@@ -41,9 +41,10 @@ def draw_scene(corpus: Corpus, settings: MixtureSettings, rooms: RoomBank, seed:
     "Voices drawn from a corpus, darkened, in room `index` of a bank, heard by two of the first `among` microphones."
     rng = np.random.default_rng([seed, index])
     recipe = draw_mixture(corpus, settings, rng)
-    images = hear(darken(render(corpus, recipe, settings), settings.rate, corner), rooms[index % len(rooms)])
-    pair = rng.permutation(min(among, images.shape[1]))[:2]
-    return _scene(f'{index:05d}', images[:, pair], tuple(source['speaker'] for source in recipe))
+    responses = rooms[index % len(rooms)]
+    pair = rng.permutation(min(among, responses.shape[1]))[:2]
+    images = hear(darken(render(corpus, recipe, settings), settings.rate, corner), responses[:, pair])
+    return _scene(f'{index:05d}', images, tuple(source['speaker'] for source in recipe))
 
 
 def _scene(name, images, speakers):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..dsp.gmm import GaussianMixture, fit_gmm, posteriors
@@ -63,7 +64,7 @@ def cluster(spectrum: torch.Tensor, settings: SpatialSettings) -> Clustering:
 def _gather(points, heard):
     "The heard points of each scene, padded to one length, and weights of 1 and 0."
     kept = pad_sequence([p[h] for p, h in zip(points, heard)], batch_first=True)
-    if kept.shape[1] < 16: kept = torch.nn.functional.pad(kept, (0, 0, 0, 16 - kept.shape[1]))        # more places than clusters, even for silence
+    if kept.shape[1] < 16: kept = nn.functional.pad(kept, (0, 0, 0, 16 - kept.shape[1]))        # more places than clusters, even for silence
     return kept, (torch.arange(kept.shape[1], device=heard.device) < heard.sum(1, keepdim=True)).to(kept)
 
 # %% ../../nbs/methods/spatial.ipynb #00000007
@@ -78,16 +79,18 @@ class SpatialResult(NamedTuple):
     c_jsd: torch.Tensor
 
 
-class SpatialClustering:
+class SpatialClustering(nn.Module):
     """Blind separation of stereo mixtures by direction: `SpatialClustering()(stereo)`. Source: bootstrapping, section 2.1 and 2.2.
 
     Raises ValueError for signals that are not `[..., 2, T]`, or hold NaN or infinity.
     """
     settings_class = SpatialSettings
 
-    def __init__(self, settings: SpatialSettings = SpatialSettings()): self.settings = settings
+    def __init__(self, settings: SpatialSettings = SpatialSettings()):
+        super().__init__()
+        self.settings = settings
 
-    def __call__(self, stereo: torch.Tensor) -> SpatialResult:
+    def forward(self, stereo: torch.Tensor) -> SpatialResult:
         _check(stereo)
         scenes = stereo.reshape(-1, *stereo.shape[-2:])
         parts = [self._separate(part) for part in scenes.split(AT_ONCE if stereo.device.type == 'cpu' else max(len(scenes), 1))]
@@ -105,7 +108,7 @@ class SpatialClustering:
         found = cluster(spectrum * (s.peak / peak)[:, None, None, None], s)
         grid = lambda flat: flat.to(stereo.dtype).unflatten(-1, spectrum.shape[-2:])
         gamma = grid(found.posteriors)
-        masks = torch.nn.functional.one_hot(gamma.argmax(1), s.sources).movedim(-1, 1).to(gamma) if s.binary else gamma
+        masks = nn.functional.one_hot(gamma.argmax(1), s.sources).movedim(-1, 1).to(gamma) if s.binary else gamma
         estimates = istft(masks * spectrum[:, :1], s.n_fft, s.hop, stereo.shape[-1])
         C = confidence(found.c_cl, found.c_jsd, posterior_confidence(found.posteriors))
         return SpatialResult(masks, gamma, estimates, grid(C), found.c_cl.to(gamma), found.c_jsd.to(gamma))
