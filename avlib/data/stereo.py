@@ -99,7 +99,7 @@ PARTS = {'train': ('train', 'anechoic', 0), 'valid': ('valid', 'anechoic', 1), '
 def write_stereo(prepared, settings: dict, ranges: dict, corner: float = 0.0) -> Path:
     """Write the scenes of a prepared corpus, `scenes-PART.safetensors` for all `PARTS`, into the folder `prepared.stereo`.
 
-    `settings`: numbers of scenes by part, `seconds`, `microphones`, `among`, `seed`. `ranges`: of the rooms. `corner` in Hz: see `darken`.
+    `settings`: numbers of scenes by part, and of `rooms` at most, which they share, `seconds`, `microphones`, `among`, `seed`. `ranges`: of the rooms. `corner` in Hz: see `darken`.
     """
     folder = prepared.stereo
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def write_stereo(prepared, settings: dict, ranges: dict, corner: float = 0.0) ->
 def _simulated(prepared, split, domain, count, seed, settings, ranges, corner, path):
     echo = {} if domain == 'reverberant' else {'rt60': (0.0, 0.0)}
     array = RoomSettings(**{**{name: tuple(value) if isinstance(value, list) else value for name, value in ranges.items()}, **echo, 'microphones': settings['microphones']})
-    rooms, mixtures = RoomBank(write_room_bank(path, array, count, 2, prepared.rate, seed)), MixtureSettings(prepared.rate, settings['seconds'])
+    rooms, mixtures = RoomBank(write_room_bank(path, array, min(count, settings['rooms']), 2, prepared.rate, seed)), MixtureSettings(prepared.rate, settings['seconds'])
     corpus = prepared.corpus(split)
     return [draw_scene(corpus, mixtures, rooms, seed, i, corner, settings['among']) for i in range(count)]
 
