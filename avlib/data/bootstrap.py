@@ -33,16 +33,18 @@ def write_clusterings(path, scenes: StereoScenes, cluster, settings: dict, at_on
 
 
 class Clusterings(Bank):
-    "The clusterings of a file: `labels(i) [F, T']` and `confidence(i, alpha) [F, T']`, eq. 7 of the paper. Raises ValueError where the file is missing or damaged."
+    "The clusterings of a file: of scene `i` the number of `frames`, `labels(i) [F, T']`, and `confidence(i, alpha) [F, T']`, eq. 7 of the paper, of all frames or some. Raises ValueError where the file is missing or damaged."
     WHAT = 'file of clusterings'
 
     def __len__(self): return len(self.note['scenes'])
 
-    def labels(self, index: int) -> torch.Tensor: return self.tensor(f'labels/{index:05d}').long()
+    def frames(self, index: int) -> int: return self.tensor(f'labels/{index:05d}').shape[1]
 
-    def confidence(self, index: int, alpha: float = 1.0) -> torch.Tensor:
+    def labels(self, index: int, frames: slice = slice(None)) -> torch.Tensor: return self.tensor(f'labels/{index:05d}')[:, frames].long()
+
+    def confidence(self, index: int, alpha: float = 1.0, frames: slice = slice(None)) -> torch.Tensor:
         scene = self.note['scenes'][index]
-        return (scene['c_cl'] * scene['c_jsd'] * self.tensor(f'posterior/{index:05d}').float() / 255) ** alpha
+        return (scene['c_cl'] * scene['c_jsd'] * self.tensor(f'posterior/{index:05d}')[:, frames].float() / 255) ** alpha
 
 # %% ../../nbs/data/bootstrap.ipynb #00000007
 def true_labels(sources: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
@@ -109,15 +111,15 @@ class BootstrapExamples(Dataset):
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.epoch, index])
         number = index if self.in_order else int(rng.integers(self.count))
-        scene = self.scenes[number]
-        labels = self.clusterings.labels(number) if self.estimated else true_labels(scene['sources'], self.n_fft, self.hop)
-        confidence = self.clusterings.confidence(number, self.alpha) / self.mean if self.estimated and self.alpha else torch.ones(labels.shape)
-        return self._cut(scene['mixture'], labels, confidence, rng)
+        scene, frames = self.scenes[number], self._stretch(number, rng)
+        samples = slice(frames.start * self.hop, (frames.stop - 1) * self.hop)                            # the centres of the first frame and of the last
+        labels = self.clusterings.labels(number, frames) if self.estimated else true_labels(scene['sources'][:, samples], self.n_fft, self.hop)
+        confidence = self.clusterings.confidence(number, self.alpha, frames) / self.mean if self.estimated and self.alpha else torch.ones(labels.shape)
+        return {'mixture': scene['mixture'][samples], 'labels': labels, 'confidence': confidence}
 
-    def _cut(self, mixture, labels, confidence, rng):
-        "A stretch of `frames` frames, those whose centres lie in it."
-        start = int(rng.integers(max(labels.shape[1] - self.frames, 0) + 1))
-        kept = slice(start, start + self.frames)
-        samples = slice(start * self.hop, (start + min(self.frames, labels.shape[1]) - 1) * self.hop + 1)
-        whole = labels.shape[1] <= self.frames
-        return {'mixture': mixture if whole else mixture[samples], 'labels': labels[:, kept], 'confidence': confidence[:, kept]}
+    def _stretch(self, number, rng):
+        "Frames of a scene, as many as there may be, from anywhere."
+        there = self.clusterings.frames(number)
+        count = min(self.frames, there)
+        start = int(rng.integers(there - count + 1))
+        return slice(start, start + count)
