@@ -1,6 +1,7 @@
 """A stage reruns when code that its result rests on has changed: all that its notebook imports below `lab` is among its dependencies."""
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from test_layers import imported
 
 ROOT = Path(__file__).parent.parent
 STAGES = {name: stage for name, stage in yaml.safe_load((ROOT / 'dvc.yaml').read_text())['stages'].items() if '.ipynb' in stage['cmd']}
-PAPERS = [part for part in yaml.safe_load((ROOT / 'params.yaml').read_text()).values() if 'experiments' in part]
-NAMED = {'train': ('method', 'data'), 'evaluate': ('method',)}   # what params.yaml names, and no import shows
+PARAMS = yaml.safe_load((ROOT / 'params.yaml').read_text())
+NAMED = {'train': ('method', 'data'), 'evaluate': ('method', 'data', 'score')}   # what params.yaml names, and no import shows
 
 
 def module_file(name: str) -> Path | None:
@@ -31,10 +32,15 @@ def covered(file: Path, stage: dict) -> bool:
     return any(file.relative_to(ROOT).is_relative_to(dependency) for dependency in stage['deps'])
 
 
+def told_papers(stage: dict) -> list[dict]:
+    "The settings of the paper that a stage is told."
+    return [PARAMS[paper] for paper in re.findall(r'--paper (\w+)', stage['cmd'])]
+
+
 def rests_on(stage: dict) -> set[Path]:
     """Files whose change can change the result. Of `lab`, only what the stage lists is followed: figures and paths change no result."""
     notebook = next(dependency for dependency in stage['deps'] if dependency.endswith('.ipynb'))
-    settings = [part for paper in PAPERS for part in (paper['paper'], *paper.get('corpora', {}).values())]
+    settings = [part for paper in told_papers(stage) for part in (paper['paper'], *paper.get('corpora', {}).values())]
     named = {part[key].replace(':', '.') for part in settings for key in NAMED.get(Path(notebook).stem, ()) if key in part}
     waiting, found = imported_by_notebook(ROOT / notebook) | named, set()
     while waiting:
@@ -51,7 +57,7 @@ def test_a_stage_depends_on_all_code_that_it_rests_on(name):
     assert not forgotten, f'dvc.yaml, stage {name}: add {", ".join(sorted(forgotten))} to deps'
 
 
-@pytest.mark.parametrize('name', ['prepare', 'mixit-train', 'mixit-evaluate', 'mixit-bundled'])
+@pytest.mark.parametrize('name', ['prepare', 'mixit-train', 'mixit-evaluate', 'mixit-bundled', 'boot-spatialize', 'boot-train', 'boot-evaluate'])
 def test_a_stage_depends_on_no_code_that_it_does_not_rest_on(name):
     listed = {path for dependency in STAGES[name]['deps'] if dependency.startswith('avlib/') for path in
               ([ROOT / dependency] if dependency.endswith('.py') else (ROOT / dependency).glob('[!_]*.py'))}

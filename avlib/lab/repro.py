@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['EMBEDDED', 'SYNTHESIZER', 'pipeline_text', 'report_folder', 'pipeline_file', 'repro', 'experiments', 'single_stages',
-           'deal', 'run_pipeline', 'finish', 'mend_lock', 'main', 'default_jobs']
+           'preparations', 'deal', 'run_pipeline', 'finish', 'mend_lock', 'main', 'default_jobs']
 
 # %% ../../nbs/lab/repro.ipynb #00000002
 import argparse
@@ -30,11 +30,20 @@ def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     pipeline, params = (yaml.safe_load((root / file).read_text()) for file in ('dvc.yaml', 'params.yaml'))
     chosen = choose(params['profiles'], profile, 'profile')
     pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'report': report_folder(profile, corpus), **chosen}]
+    idle = [paper for paper in params if 'experiments' in params[paper] and not chosen.get(f'{paper}_experiments')]
+    pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle}
     for stage in pipeline['stages'].values():
         stage['wdir'] = '../..'
         if corpus != EMBEDDED: stage['deps'] = _with_recordings(stage['deps'], corpus)
         if 'params' in stage: stage['params'] += _of_corpus(params, stage['params'], corpus)
     return yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False)
+
+
+def _without(stage, papers):
+    "A stage that gathers papers' claims, without those of papers that have no experiments in the profile."
+    left_out = tuple(f'/claims/{paper}.json' for paper in papers)
+    kept = lambda words: [word for word in words if not word.endswith(left_out)]
+    return {**stage, 'cmd': ' '.join(kept(stage['cmd'].split())), 'deps': kept(stage['deps'])} if papers else stage
 
 
 def _of_corpus(params, keys, corpus):
@@ -94,9 +103,15 @@ def experiments(root: Path, path: Path) -> list[list[str]]:
 
 
 def single_stages(path: Path) -> dict[str, bool]:
-    "The stages after `prepare` that are there once, and whether each rests on what experiments leave."
+    "The stages after the preparations that are there once, and whether each rests on what experiments leave."
+    stages, first = yaml.safe_load(path.read_text())['stages'], preparations(path)
+    return {name: any(d.startswith('runs/') for d in stage['deps']) for name, stage in stages.items() if name not in first and 'matrix' not in stage}
+
+
+def preparations(path: Path) -> list[str]:
+    "The stages that leave data, which experiments read."
     stages = yaml.safe_load(path.read_text())['stages']
-    return {name: any(d.startswith('runs/') for d in stage['deps']) for name, stage in stages.items() if name != 'prepare' and 'matrix' not in stage}
+    return [name for name, stage in stages.items() if any(isinstance(out, str) and out.startswith('data/') for out in stage['outs'])]
 
 
 def deal(items: list[list], hands: int) -> list[list]:
@@ -112,7 +127,7 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
     def stop(signum, frame): raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, stop)
     mend_lock(path)
-    if status := finish([repro(root, path, ['prepare'])]): return status
+    if status := finish([repro(root, path, preparations(path))]): return status
     status = finish([repro(root, path, targets) for targets in deal(experiments(root, path), jobs)], 3600 * hours)
     if status is None: return finish([repro(root, path, single_stages(path))])
     return status or finish([repro(root, path)])
