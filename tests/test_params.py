@@ -28,6 +28,25 @@ def test_settings_are_complete_and_accepted(profile, name):
     assert 0 <= settings['unsupervised'] <= 1
 
 
+@pytest.mark.parametrize('profile, name', [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen.get('boot_experiments', [])])
+def test_bootstrapping_settings_are_complete_and_accepted(profile, name):
+    settings = Experiment('boot', name, profile).settings
+    TrainSettings(**settings['train'])
+    assert build_method(settings['method'], settings['settings']).settings.sources == 2
+    assert settings['labels'] in ('truth', 'estimates') and settings['alpha'] >= 0 and 0 < settings['share'] <= 1
+    assert set(PARAMS['stereo'][profile]['scenes']) == {'train', 'valid', 'test', 'test-reverberant'}
+    assert [PARAMS['stereo']['clustering'][key] for key in ('n_fft', 'hop')] == [settings['settings'][key] for key in ('n_fft', 'hop')]
+
+
+def test_bootstrapping_has_the_settings_of_the_paper():
+    "Sections 3.1 and 3.2: 32 ms and 8 ms at 8 kHz, 400 frames, 100 epochs of 20,000 mixtures in batches of 40, Adam at 1e-3, halved after 5 epochs."
+    settings = Experiment('boot', 'dc-alpha1', 'paper').settings
+    train = settings['train']
+    assert (train['epochs'], train['steps'] * train['batch'], train['batch'], train['learning_rate'], train['patience'], settings['frames']) == (100, 20_000, 40, 1e-3, 5, 400)
+    assert sum(p.numel() for p in build_method(settings['method'], settings['settings']).parameters()) == 8_691_735
+    assert PARAMS['stereo']['paper']['scenes']['train'] == 20_000
+
+
 @pytest.mark.parametrize('corpus, seconds, kernel', [('wsj0-2mix-8k', 3, 20), ('wsj0-2mix-16k', 3, 40), ('libri2mix-8k', 10, 20), ('libri2mix-16k', 10, 40), ('librispeech', 10, 40)])
 def test_published_corpora_have_the_settings_of_the_paper(corpus, seconds, kernel):
     """Section 4 and appendix B: 200,000 steps of 256 mixtures of mixtures, Adam at 1e-3."""

@@ -10,13 +10,15 @@ import yaml
 
 from workbench import PIPELINE, change_settings, copy_run, run
 
-PAPER = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6'}
+PAPERS = ('mixit', 'boot')
+REPORTS = {f'{paper}-report' for paper in PAPERS}
+CLAIMS = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6', 'boot-t1-a', 'boot-t1-b', 'boot-t1-c', 'boot-f2'}
 FIELDS = {'id', 'paper', 'statement', 'paper_value', 'value', 'interval', 'seeds', 'verdict', 'cause', 'hardware', 'commit'}
 WARM_S = 30
 
 
-def planned(tree) -> list[str]:
-    return yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['mixit_experiments']
+def planned(tree, paper='mixit') -> list[str]:
+    return yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke'][f'{paper}_experiments']
 
 
 def stages(output: str) -> set[str]:
@@ -44,8 +46,8 @@ def would_run(tree) -> set[str]:
 
 
 def all_stages(tree) -> set[str]:
-    runs = {f'mixit-{step}@{name}-0' for name in planned(tree) for step in ('train', 'evaluate')}
-    return {'prepare', 'mixit-bundled', 'mixit-report', 'claims'} | runs
+    runs = {f'{paper}-{step}@{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
+    return {'prepare', 'boot-spatialize', 'mixit-bundled', 'claims'} | REPORTS | runs
 
 
 @pytest.fixture
@@ -68,30 +70,31 @@ def test_ends_with_the_claims_and_where_the_reports_lie(smoke):
     claims = json.loads((tree / 'reports/smoke/claims.json').read_text())
     printed = re.findall(r'^ *(holds|fails|undecided) +(\S+)', ran.stdout, re.MULTILINE)
     assert sorted(printed) == sorted((claim['verdict'], claim['id']) for claim in claims)
-    assert 'reports/smoke/mixit.md' in last
+    assert all(f'reports/smoke/{paper}.md' in last for paper in PAPERS)
 
 
 def test_ledger_is_what_other_programs_expect(smoke):
-    """The fields of claims.json are a contract; every claim of this paper that is in reach of the pipeline is judged."""
+    """The fields of claims.json are a contract; every claim of the papers that is in reach of the pipeline is judged."""
     claims = json.loads((smoke[0] / 'reports/smoke/claims.json').read_text())
-    assert PAPER <= {claim['id'] for claim in claims}
+    assert CLAIMS <= {claim['id'] for claim in claims}
     for claim in claims:
         assert set(claim) == FIELDS
         assert claim['verdict'] in ('holds', 'fails', 'undecided') and (claim['verdict'] == 'holds' or claim['cause'])
         assert claim['interval'] is None or claim['interval'][0] <= claim['value'] <= claim['interval'][1]
 
 
-def test_page_of_the_paper_shows_files_that_exist(smoke):
+@pytest.mark.parametrize('paper', PAPERS)
+def test_page_of_the_paper_shows_files_that_exist(smoke, paper):
     """What a reader of the forge sees is this page: pictures and sounds must be there, and nothing else beside them."""
     folder = smoke[0] / 'reports/smoke'
-    shown = set(re.findall(r'\]\((mixit/[^)]+)\)', (folder / 'mixit.md').read_text()))
-    there = {path.relative_to(folder).as_posix() for path in (folder / 'mixit').iterdir()}
+    shown = set(re.findall(rf'\]\(({paper}/[^)]+)\)', (folder / f'{paper}.md').read_text()))
+    there = {path.relative_to(folder).as_posix() for path in (folder / paper).iterdir()}
     assert shown == there and any(name.endswith('.png') for name in there) and any(name.endswith('.flac') for name in there)
 
 
 def test_weights_come_with_cards(smoke):
     """Weights without settings, data and versions can be neither used nor trusted."""
-    for name in planned(smoke[0]):
+    for name in [name for paper in PAPERS for name in planned(smoke[0], paper)]:
         folder = smoke[0] / f'runs/speech/smoke/train/{name}-0'
         assert {path.name for path in folder.iterdir()} == {'model.safetensors', 'model.json', 'last.safetensors', 'log.jsonl'}
         card = json.loads((folder / 'model.json').read_text())
@@ -104,17 +107,19 @@ def test_weights_come_with_cards(smoke):
 def test_results_hold_every_example(smoke):
     """Reports bootstrap over examples: each result keeps them all, of the same frozen mixtures in the same order."""
     tree = smoke[0]
+    results = {path.stem: json.loads(path.read_text()) for path in (tree / 'runs/speech/smoke/results').glob('*.json')}
+    mixit, boot = ({f'{name}-0' for name in planned(tree, paper)} for paper in PAPERS)
+    assert set(results) == {'bundled', 'spatial'} | mixit | boot
     frozen = [json.loads(line)['id'] for line in (tree / 'data/smoke/speech/test.jsonl').read_text().splitlines()]
-    results = sorted((tree / 'runs/speech/smoke/results').glob('*.json'))
-    assert {path.stem for path in results} == {'bundled', *(f'{name}-0' for name in planned(tree))}
-    for path in results: assert [row['id'] for row in json.loads(path.read_text())['examples']] == frozen
+    for name in {'bundled'} | mixit: assert [row['id'] for row in results[name]['examples']] == frozen
+    for name in boot: assert [row['id'] for row in results[name]['examples']] == [row['id'] for row in results['spatial']['test']]
 
 
 def test_executed_notebooks_are_whole(smoke):
     """They are the log of a run: every cell run, in order, none failed, no half-executed copy beside them."""
     tree = smoke[0]
-    runs = {f'{step}-{name}-0' for name in planned(tree) for step in ('train', 'evaluate')}
-    names = {'prepare', 'evaluate-bundled', 'mixit', *runs}
+    runs = {f'{step}-{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
+    names = {'prepare', 'spatialize', 'evaluate-bundled', *PAPERS, *runs}
     paths = sorted((tree / 'runs/speech/smoke/notebooks').iterdir())
     assert {path.name for path in paths} == {f'{name}.ipynb' for name in names}
     for path in paths:
@@ -145,14 +150,14 @@ def test_a_change_of_figures_redraws_the_report_only(tree):
     """Stages declare the modules they use: none that trains or evaluates draws with figures.py."""
     module = tree / 'avlib/lab/figures.py'
     module.write_text(module.read_text() + '\n# another line\n')
-    assert would_run(tree) == {'mixit-report', 'claims'}
+    assert would_run(tree) == REPORTS | {'claims'}
 
 
 def test_a_change_of_one_experiment_reruns_that_one_only(tree):
     """Stages declare the keys they read: the other experiments' training stays."""
     name = planned(tree)[-1]
     change_settings(tree, lambda settings: settings['mixit']['experiments'][name].update(unsupervised=.7))
-    assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'mixit-report', 'claims'}
+    assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'claims'} | REPORTS
 
 
 def test_a_change_of_the_data_reruns_everything(tree):

@@ -101,6 +101,11 @@ class SpatialClustering(nn.Module):
         if query is not None: raise ValueError('spatial clustering separates without a query; leave it out')
         return self(mixture).estimates
 
+    def images(self, stereo: torch.Tensor) -> torch.Tensor:
+        "Estimates at both microphones, `[..., 2, N, T]`, of a stereo mixture `[..., 2, T]`: its masks on either channel."
+        spectrum = stft(stereo, self.settings.n_fft, self.settings.hop)
+        return istft(self(stereo).masks[..., None, :, :, :] * spectrum[..., :, None, :, :], self.settings.n_fft, self.settings.hop, stereo.shape[-1])
+
     def _separate(self, stereo):
         s = self.settings
         spectrum = stft(stereo, s.n_fft, s.hop)                                            # [scene, 2, F, T']
