@@ -60,11 +60,12 @@ class BootstrapExamples(Dataset):
 
     `labels`: 'truth' (confidence 1) or 'estimates' (confidence of exponent `alpha`). `frames` at most in each; `share` of the scenes are used, the first ones.
     `size` examples of scenes drawn at random; None: each scene once, in order.
-    Raises ValueError for other labels, a share outside (0, 1], clusterings that belong to other scenes or another spectrogram, and truth that isn't known.
+    Raises ValueError for other labels, a share outside (0, 1], a negative alpha, fewer than 2 frames, clusterings that belong to other scenes or another spectrogram, and truth that isn't known.
     """
     def __init__(self, scenes: StereoScenes, clusterings: Clusterings, size: int | None, seed: int, labels: str, alpha: float, frames: int, n_fft: int, hop: int, share: float = 1.0):
         if labels not in LABELS: raise ValueError(f'labels are one of {", ".join(LABELS)}; got "{labels}"')
         if not 0 < share <= 1: raise ValueError(f'share lies between 0 and 1; got {share}')
+        if not alpha >= 0 or frames < 2: raise ValueError(f'alpha is 0 or more, and frames 2 or more; got {alpha} and {frames}')
         if labels == 'truth' and not all(row['known'] for row in scenes.rows): raise ValueError(f'{scenes.path}: the sources are not known; train on estimates')
         self.scenes, self.clusterings, self.seed, self.epoch = scenes, clusterings, seed, 0
         self.estimated, self.alpha, self.frames, self.n_fft, self.hop = labels == 'estimates', alpha, frames, n_fft, hop
@@ -102,7 +103,10 @@ class BootstrapExamples(Dataset):
     def frozen(prepared, split: str, domain: str): return StereoScenes(prepared.stereo / f'scenes-{split}{"-reverberant" * (domain == "reverberant")}.safetensors')
 
     @staticmethod
-    def card(prepared) -> dict: return {**prepared.card, 'stereo': read_json(prepared.stereo / 'card.json')}
+    def card(prepared) -> dict: return {'corpus': prepared.card['corpus'], 'stereo': read_json(prepared.stereo / 'card.json')}
+
+    @staticmethod
+    def rate(prepared) -> int: return read_json(prepared.stereo / 'card.json')['rate']
 
     def set_epoch(self, epoch: int): self.epoch = epoch
 

@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['LEVEL_DB', 'DOMAINS', 'SUPERVISION', 'Corpus', 'MixtureSettings', 'draw_source', 'draw_mixture', 'render',
            'PreparedMixtures', 'MixturesOfMixtures', 'reverberant_parts', 'in_some_room', 'spread_evenly',
-           'freeze_mixtures', 'FrozenMixtures']
+           'freeze_mixtures', 'unseen_groups', 'FrozenMixtures']
 
 # %% ../../nbs/data/mixtures.ipynb #00000002
 from collections import OrderedDict, defaultdict
@@ -121,6 +121,9 @@ class PreparedMixtures(Dataset):
     @staticmethod
     def card(prepared) -> dict: return prepared.card
 
+    @staticmethod
+    def rate(prepared) -> int: return prepared.rate
+
 
 class MixturesOfMixtures(PreparedMixtures):
     """Training examples `{'sources': [mixture, source, time], 'supervised': bool}`, the same for the same (seed, epoch, index).
@@ -177,11 +180,16 @@ def spread_evenly(index: int, share: float) -> bool:
 # %% ../../nbs/data/mixtures.ipynb #00000012
 def freeze_mixtures(corpus: Corpus, split: str, count: int, settings: MixtureSettings, seed: int, path, rooms: int = 1) -> Path:
     "Draw `count` mixtures of `split` and write their recipes to `path` (JSON Lines, one mixture a row), the rooms of a bank of `rooms` in turn."
-    known = {clip.speaker for clip in read_manifest(corpus.manifest) if clip.split == 'train'}
-    unseen = [g for g in corpus.groups if g not in known]
+    unseen = unseen_groups(corpus)
     rows = [{'id': f'{split}-{i:05d}', 'settings': asdict(settings), 'room': i % rooms,
              'sources': draw_mixture(corpus, settings, np.random.default_rng([seed, i]), first=unseen)} for i in range(count)]
     return write_jsonl(path, rows)
+
+
+def unseen_groups(corpus: Corpus) -> list[str]:
+    "The groups of a corpus whose speaker training doesn't hear."
+    known = {clip.speaker for clip in read_manifest(corpus.manifest) if clip.split == 'train'}
+    return [group for group in corpus.groups if group not in known]
 
 
 class FrozenMixtures(Dataset):

@@ -46,9 +46,9 @@ class Prepared:
         "Whether the corpus came as mixtures."
         return 'manifest' not in self.card
 
-    def corpus(self, split: str) -> Corpus:
-        "The clips of a split."
-        return Corpus(self.folder / self.card['manifest'], split, self.rate, self.card.get('home'))
+    def corpus(self, split: str, rate: int | None = None) -> Corpus:
+        "The clips of a split, at `rate` Hz (default: that of the frozen mixtures)."
+        return Corpus(self.folder / self.card['manifest'], split, rate or self.rate, self.card.get('home'))
 
     def rooms(self, split: str) -> RoomBank:
         "The bank of rooms of a split; no room is in two of them."
@@ -103,7 +103,7 @@ def _simulate(folder, rooms, sources, rate, seed):
 def _list_mixtures(folder, link, settings):
     found = link.find()
     for domain, listed in (('anechoic', found), ('reverberant', link.spatialized('reverb')), ('spatialized', link.spatialized('anechoic'))):
-        kept = [m for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
+        kept = listed if domain == 'spatialized' else [m for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
                 for m in sample_evenly([m for m in listed if m.split == split], count)]
         if kept: write_mixtures(folder / f'mixtures-{domain}.jsonl', kept)
     return {'rate': found[0].rate, 'clips': len(found), 'hours': round(sum(m.frames / m.rate for m in found) / 3600, 2), 'speakers': len({s for m in found for s in m.speakers})}

@@ -65,6 +65,12 @@ class Link:
         there = Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min')
         return self.find(room=room) if there.is_dir() else []
 
+    @property
+    def stereo(self) -> bool:
+        "Whether it has mixtures of many channels, or single voices that can be put in rooms."
+        there = (Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min') for room in ('anechoic', 'reverb'))
+        return not self.mixed or self.kind == 'wsj0-2mix' and all(folder.is_dir() for folder in there)
+
 
 def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Link, list]:
     "Look through a published corpus and write `corpora/NAME/link.json`; returns the link and what was found. Raises ManifestError as the connectors do."

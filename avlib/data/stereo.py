@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from .audio import read_audio
 from .bank import Bank, write_bank
 from .connectors import PublishedMixture
-from .mixtures import Corpus, MixtureSettings, draw_mixture, render
+from .mixtures import Corpus, MixtureSettings, draw_mixture, render, unseen_groups
 from .published import sample_evenly
 from .room_bank import RoomBank, hear, write_room_bank
 from ..dsp.rooms import RoomSettings
@@ -37,10 +37,10 @@ class Scene:
     speakers: tuple[str, ...] = ()
 
 
-def draw_scene(corpus: Corpus, settings: MixtureSettings, rooms: RoomBank, seed: int, index: int, corner: float = 0.0, among: int = 4) -> Scene:
-    "Voices drawn from a corpus, darkened, in room `index` of a bank, heard by two of the first `among` microphones."
+def draw_scene(corpus: Corpus, settings: MixtureSettings, rooms: RoomBank, seed: int, index: int, corner: float = 0.0, among: int = 4, first=None) -> Scene:
+    "Voices drawn from a corpus (one of the groups `first`, if given), darkened, in room `index` of a bank, heard by two of the first `among` microphones."
     rng = np.random.default_rng([seed, index])
-    recipe = draw_mixture(corpus, settings, rng)
+    recipe = draw_mixture(corpus, settings, rng, first=first)
     responses = rooms[index % len(rooms)]
     pair = rng.permutation(min(among, responses.shape[1]))[:2]
     images = hear(darken(render(corpus, recipe, settings), settings.rate, corner), responses[:, pair])
@@ -54,20 +54,24 @@ def _scene(name, images, speakers):
     return Scene(name, gain * stereo, gain * images[:, 0], speakers)
 
 
-def published_scene(mixture: PublishedMixture, seed: int, index: int, frames: int, among: int = 4) -> Scene:
-    "A mixture of the spatialized WSJ0-2mix, the first `frames` of it, at two of the first `among` channels. Raises ValueError where it has only one."
+def published_scene(mixture: PublishedMixture, seed: int, index: int, rate: int, frames: int, among: int = 4) -> Scene:
+    "A mixture of the spatialized WSJ0-2mix, the first `frames` of it at `rate` Hz, at two of the first `among` channels. Raises ValueError where it has only one."
     if mixture.channels < 2: raise ValueError(f'{mixture.mixture}: has one channel; spatial cues need the spatialized version')
     pair = np.random.default_rng([seed, index]).permutation(min(among, mixture.channels))[:2]
-    images = torch.stack([read_audio(path, frames=min(frames, mixture.frames))[0][pair] for path in mixture.sources])
+    images = torch.stack([read_audio(path, rate=rate)[0][pair, :frames] for path in mixture.sources])
     return _scene(mixture.id, torch.nn.functional.pad(images, (0, frames - images.shape[-1])), mixture.speakers)
 
 # %% ../../nbs/data/stereo.ipynb #0000000a
 def write_scenes(path, scenes, rate: int) -> Path:
-    "Write scenes of one length to `path`, with 16 bits a sample. Raises ValueError where there is none."
-    kept = list(scenes)
-    if not kept: raise ValueError(f'{path}: there are no scenes to write')
-    tensors = {f'{what}/{i:05d}': _to_16_bits(getattr(scene, what)) for i, scene in enumerate(kept) for what in ('stereo', 'sources') if getattr(scene, what) is not None}
-    return write_bank(path, tensors, {'rate': rate, 'scenes': [{'id': scene.id, 'speakers': scene.speakers, 'known': scene.sources is not None} for scene in kept]})
+    "Write scenes of one length to `path`, with 16 bits a sample. Raises ValueError where there is none, or a voice is silent."
+    tensors, rows = {}, []
+    for i, scene in enumerate(scenes):
+        heard = {'stereo': scene.stereo} if scene.sources is None else {'stereo': scene.stereo, 'sources': scene.sources}
+        if not all(signal.any(-1).all() for signal in heard.values()): raise ValueError(f'{path}: a voice or a microphone of scene {scene.id} is silent; leave such clips out of the corpus')
+        tensors |= {f'{what}/{i:05d}': _to_16_bits(signal) for what, signal in heard.items()}
+        rows.append({'id': scene.id, 'speakers': scene.speakers, 'known': scene.sources is not None})
+    if not rows: raise ValueError(f'{path}: there are no scenes to write')
+    return write_bank(path, tensors, {'rate': rate, 'scenes': rows})
 
 
 def _to_16_bits(signal): return (signal * 2 ** 15).round().clamp(-2 ** 15, 2 ** 15 - 1).to(torch.int16)
@@ -99,7 +103,7 @@ PARTS = {'train': ('train', 'anechoic', 0), 'valid': ('valid', 'anechoic', 1), '
 def write_stereo(prepared, settings: dict, ranges: dict, corner: float = 0.0) -> Path:
     """Write the scenes of a prepared corpus, `scenes-PART.safetensors` for all `PARTS`, into the folder `prepared.stereo`.
 
-    `settings`: numbers of scenes by part, and of `rooms` at most, which they share, `seconds`, `microphones`, `among`, `seed`. `ranges`: of the rooms. `corner` in Hz: see `darken`.
+    `settings`: `rate` in Hz, numbers of scenes by part, and of `rooms` at most, which they share, `seconds`, `microphones`, `among`, `seed`. `ranges`: of the rooms. `corner` in Hz: see `darken`.
     """
     folder = prepared.stereo
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,18 +112,20 @@ def write_stereo(prepared, settings: dict, ranges: dict, corner: float = 0.0) ->
         seed, count = settings['seed'] + 1000 * number, settings['scenes'][part]
         if prepared.mixed: scenes = _published(prepared, split, domain, count, seed, settings)
         else: scenes = _simulated(prepared, split, domain, count, seed, settings, ranges, corner, folder / f'rooms-{part}.safetensors')
-        write_scenes(folder / f'scenes-{part}.safetensors', scenes, prepared.rate)
+        write_scenes(folder / f'scenes-{part}.safetensors', scenes, settings['rate'])
     return folder
 
 
 def _simulated(prepared, split, domain, count, seed, settings, ranges, corner, path):
     echo = {} if domain == 'reverberant' else {'rt60': (0.0, 0.0)}
     array = RoomSettings(**{**{name: tuple(value) if isinstance(value, list) else value for name, value in ranges.items()}, **echo, 'microphones': settings['microphones']})
-    rooms, mixtures = RoomBank(write_room_bank(path, array, min(count, settings['rooms']), 2, prepared.rate, seed)), MixtureSettings(prepared.rate, settings['seconds'])
-    corpus = prepared.corpus(split)
-    return [draw_scene(corpus, mixtures, rooms, seed, i, corner, settings['among']) for i in range(count)]
+    rooms, mixtures = RoomBank(write_room_bank(path, array, min(count, settings['rooms']), 2, settings['rate'], seed)), MixtureSettings(settings['rate'], settings['seconds'])
+    corpus = prepared.corpus(split, settings['rate'])
+    first = None if split == 'train' else unseen_groups(corpus)
+    return (draw_scene(corpus, mixtures, rooms, seed, i, corner, settings['among'], first) for i in range(count))
 
 
 def _published(prepared, split, domain, count, seed, settings):
     mixtures = sample_evenly(prepared.spatialized(split, domain), count)
-    return [published_scene(mixture, seed, i, round(settings['seconds'] * prepared.rate), settings['among']) for i, mixture in enumerate(mixtures)]
+    frames = round(settings['seconds'] * settings['rate'])
+    return (published_scene(mixture, seed, i, settings['rate'], frames, settings['among']) for i, mixture in enumerate(mixtures))

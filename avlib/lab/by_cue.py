@@ -21,7 +21,7 @@ CUE_RATE, WINDOW_S = 8000, 8.0       # of the confidence: that of the paper, and
 
 def cue_method(rate: int, sources: int = 2):
     "Spatial clustering for recordings at `rate` Hz."
-    n_fft = 4 * round(.008 * rate)
+    n_fft = 4 * max(1, round(.008 * rate))
     method = resolve(CUE)
     return method(method.settings_class(sources=sources, n_fft=n_fft, hop=n_fft // 4, dimensions=1 if sources == 2 else 2))
 
@@ -29,10 +29,10 @@ def cue_method(rate: int, sources: int = 2):
 def separate_by_direction(path, out, sources: int | None = None, suffix: str | None = None, progress: bool = True) -> list[Path]:
     """Separate a stereo file into `out/STEM-1.wav`, …, as `separate_file` does, without a model; `sources`: how many there are (default: 2).
 
-    Raises AudioError where the file hasn't two channels.
+    Raises AudioError where the file hasn't two channels, ValueError for fewer than 2 sources.
     """
     info, suffix = _stereo_info(path), output_suffix(path, suffix)
-    return separate_by(cue_method(info.rate, sources or 2), info.rate, path, info, out, None, suffix, progress)
+    return separate_by(cue_method(info.rate, 2 if sources is None else sources), info.rate, path, info, out, None, suffix, progress)
 
 
 def _stereo_info(path):

@@ -107,6 +107,11 @@ class Experiment:
         return resolve(self.settings['data']).frozen(self.prepared, split, domain or self.domain)
 
     @property
+    def rate(self) -> int:
+        "In Hz, of the data that the experiment was trained on."
+        return resolve(self.settings['data']).rate(self.prepared)
+
+    @property
     def made_of(self) -> dict:
         "What tells of the data that the experiment was trained on."
         return resolve(self.settings['data']).card(self.prepared)
@@ -122,7 +127,7 @@ class Experiment:
     def card(self) -> dict:
         "What the trained model's card tells of where it comes from."
         return {'paper': self.paper, 'experiment': self.name, 'profile': self.profile, 'corpus': self.corpus, 'seed': self.seed,
-                'rate': self.prepared.rate, 'prepared': self.made_of,
+                'rate': self.rate, 'prepared': self.made_of,
                 'training': {key: value for key, value in self.settings.items() if key not in ('method', 'settings')},
                 **{key: provenance()[key] for key in ('versions', 'commit')}}
 
@@ -187,7 +192,7 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
     method, card = load_model(model or experiment.folder, experiment.runs.parents[1])
     start, everywhere = time.perf_counter(), model or experiment.settings.get('elsewhere', False)
     domains = experiment.prepared.domains if everywhere else [experiment.domain]
-    if card['rate'] != experiment.prepared.rate: domains = []
+    if card['rate'] != experiment.rate: domains = []
     score = resolve(experiment.settings.get('score', 'avlib.lab.evaluator:score_separation'))
     rows = {domain: evaluate(method, experiment.frozen('test', domain), score) for domain in domains}
     result = {**asdict(experiment), 'model': model or experiment.name, 'sha256': card['sha256'], 'rate': card['rate'], 'trained_on': card['corpus'], 'validation': card['score'],

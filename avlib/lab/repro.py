@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from ..data.files import atomic_path
+from ..data.published import read_link
 from .claims import claims_text, read_claims
 from .experiments import SettingsError, choose, repository
 
@@ -30,13 +31,19 @@ def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     pipeline, params = (yaml.safe_load((root / file).read_text()) for file in ('dvc.yaml', 'params.yaml'))
     chosen = choose(params['profiles'], profile, 'profile')
     pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'report': report_folder(profile, corpus), **chosen}]
-    idle = [paper for paper in params if 'experiments' in params[paper] and not chosen.get(f'{paper}_experiments')]
+    idle = [paper for paper in params if 'experiments' in params[paper] and not (chosen.get(f'{paper}_experiments') and _can_hear(params[paper], root / 'data/corpora' / corpus))]
     pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle}
     for stage in pipeline['stages'].values():
         stage['wdir'] = '../..'
         if corpus != EMBEDDED: stage['deps'] = _with_recordings(stage['deps'], corpus)
         if 'params' in stage: stage['params'] += _of_corpus(params, stage['params'], corpus)
     return yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False)
+
+
+def _can_hear(paper, corpus: Path) -> bool:
+    "Whether a corpus has what a paper needs: directions, or voices that can be given some."
+    link = read_link(corpus) if paper.get('stereo') else None
+    return link is None or link.stereo
 
 
 def _without(stage, papers):

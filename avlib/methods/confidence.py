@@ -14,7 +14,8 @@ from ..dsp.gmm import GaussianMixture, log_densities, maximize, quadratic, sampl
 def cluster_equality(posteriors: torch.Tensor) -> torch.Tensor:
     "C_cl of posteriors `[..., N, point]` -> `[...]`; ties go to the first. Source: bootstrapping, eq. 4."
     N = posteriors.shape[-2]
-    f = torch.nn.functional.one_hot(posteriors.argmax(-2), N).to(posteriors).mean(-2)      # [..., N]
+    largest = posteriors == posteriors.amax(-2, keepdim=True)                              # [..., N, point]; argmax over so few is slow
+    f = (largest & (largest.cumsum(-2) == 1)).to(posteriors).mean(-1)                      # [..., N]
     return (1 / N - (1 / N - f).abs()).sum(-1).clamp_min(0)
 
 # %% ../../nbs/methods/confidence.ipynb #00000008

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..dsp.gmm import GaussianMixture, fit_gmm, posteriors
-from ..dsp.spatial_cues import log_magnitude, phase_difference, phase_features, principal_axes, project
+from ..dsp.spatial_cues import principal_axes, project, spatial_features
 from ..dsp.stft import istft, stft
 from .confidence import cluster_equality, clustering_fit, confidence, posterior_confidence
 
@@ -52,19 +52,22 @@ class Clustering(NamedTuple):
 
 def cluster(spectrum: torch.Tensor, settings: SpatialSettings) -> Clustering:
     "Equations 1 to 5 for stereo spectra `[scene, 2, F, T']`, scaled to `settings.peak` in time."
-    theta, heard = phase_difference(spectrum).double().flatten(1), (log_magnitude(spectrum) > settings.threshold_db).flatten(1)
-    points = phase_features(theta)                                                         # [scene, F·T', 2]
-    phi = points if settings.dimensions == 2 else project(points, *principal_axes(points, heard))
-    kept, weights = _gather(phi, heard)
+    points = spatial_features(spectrum).flatten(1, 2)                                      # [scene, F·T', 2]
+    window = settings.n_fft / 256                                                          # of which the paper's level is told
+    heard = (spectrum[:, 0].abs() > window * 10 ** (settings.threshold_db / 20)).flatten(1)   # eq. 2
+    kept, weights = _gather(points, heard, max(16, settings.sources))
+    mean, axes = principal_axes(kept, weights, settings.dimensions)
+    if settings.dimensions == 2: mean, axes = torch.zeros_like(mean), torch.eye(2).to(axes).expand_as(axes)
+    kept, phi = project(kept, mean, axes), project(points, mean.to(points), axes.to(points))
     mixture = fit_gmm(kept, settings.sources, weights, seed=settings.seed).mixture
-    gamma = posteriors(mixture, phi)
+    gamma = posteriors(GaussianMixture(*(part.to(phi) for part in mixture)), phi)
     return Clustering(phi, mixture, gamma, cluster_equality(gamma), clustering_fit(kept, weights, mixture, settings.draws, settings.seed))
 
 
-def _gather(points, heard):
-    "The heard points of each scene, padded to one length, and weights of 1 and 0."
-    kept = pad_sequence([p[h] for p, h in zip(points, heard)], batch_first=True)
-    if kept.shape[1] < 16: kept = nn.functional.pad(kept, (0, 0, 0, 16 - kept.shape[1]))        # more places than clusters, even for silence
+def _gather(points, heard, least):
+    "The heard points of each scene in double precision, padded to one length, `least` at least (there must be one for each cluster, even in silence), and weights of 1 and 0."
+    kept = pad_sequence([p[h] for p, h in zip(points, heard)], batch_first=True).double()
+    if kept.shape[1] < least: kept = nn.functional.pad(kept, (0, 0, 0, least - kept.shape[1]))
     return kept, (torch.arange(kept.shape[1], device=heard.device) < heard.sum(1, keepdim=True)).to(kept)
 
 # %% ../../nbs/methods/spatial.ipynb #00000007
@@ -115,7 +118,7 @@ class SpatialClustering(nn.Module):
         gamma = grid(found.posteriors)
         masks = nn.functional.one_hot(gamma.argmax(1), s.sources).movedim(-1, 1).to(gamma) if s.binary else gamma
         estimates = istft(masks * spectrum[:, :1], s.n_fft, s.hop, stereo.shape[-1])
-        C = confidence(found.c_cl, found.c_jsd, posterior_confidence(found.posteriors))
+        C = confidence(found.c_cl.to(gamma), found.c_jsd.to(gamma), posterior_confidence(found.posteriors))
         return SpatialResult(masks, gamma, estimates, grid(C), found.c_cl.to(gamma), found.c_jsd.to(gamma))
 
 
