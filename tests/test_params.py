@@ -44,7 +44,7 @@ def test_bootstrapping_has_the_settings_of_the_paper():
     train = settings['train']
     assert (train['epochs'], train['steps'] * train['batch'], train['batch'], train['learning_rate'], train['patience'], settings['frames']) == (100, 20_000, 40, 1e-3, 5, 400)
     assert sum(p.numel() for p in build_method(settings['method'], settings['settings']).parameters()) == 8_691_735
-    assert PARAMS['stereo']['paper']['scenes']['train'] == 20_000
+    assert PARAMS['stereo']['paper']['scenes']['train'] == 20_000 and PARAMS['stereo']['paper']['rate'] == 8000
 
 
 @pytest.mark.parametrize('corpus, seconds, kernel', [('wsj0-2mix-8k', 3, 20), ('wsj0-2mix-16k', 3, 40), ('libri2mix-8k', 10, 20), ('libri2mix-16k', 10, 40), ('librispeech', 10, 40)])
