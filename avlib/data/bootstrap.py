@@ -17,17 +17,16 @@ from ..dsp.stft import stft
 
 # %% ../../nbs/data/bootstrap.ipynb #00000005
 def write_clusterings(path, scenes: StereoScenes, cluster, settings: dict, at_once: int = 8) -> Path:
-    """Write what `cluster(stereo [scene, 2, T])` finds in every scene: `posteriors [scene, N, F, T']`, `c_cl` and `c_jsd` `[scene]`.
+    """Write what `cluster(stereo [scene, 2, T])` finds in every scene: `posteriors [scene, N, F, T']`, `c_cl` and `c_jsd` `[scene]`, `c_post [scene, F, T']`.
 
     `settings`: of the clustering, kept beside it.
     """
     tensors, rows = {}, []
     for start in range(0, len(scenes), at_once):
         found = cluster(torch.stack([scenes[i]['stereo'] for i in range(start, min(start + at_once, len(scenes)))]))
-        for gamma, c_cl, c_jsd in zip(found.posteriors, found.c_cl.tolist(), found.c_jsd.tolist()):
-            N = len(gamma)
+        for gamma, c_post, c_cl, c_jsd in zip(found.posteriors, found.c_post, found.c_cl.tolist(), found.c_jsd.tolist()):
             tensors[f'labels/{len(rows):05d}'] = gamma.argmax(0).to(torch.uint8)
-            tensors[f'posterior/{len(rows):05d}'] = (255 * (N * gamma.amax(0) - 1) / (N - 1)).round().clamp(0, 255).to(torch.uint8)
+            tensors[f'posterior/{len(rows):05d}'] = (255 * c_post).round().to(torch.uint8)
             rows.append({'c_cl': c_cl, 'c_jsd': c_jsd})
     return write_bank(path, tensors, {'settings': settings, 'scenes': rows})
 
@@ -85,7 +84,7 @@ class BootstrapExamples(Dataset):
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "Of the training scenes in `prepared.stereo`, by an experiment's settings `labels`, `alpha`, `share`, `frames`."
+        "Of the training scenes in `prepared.stereo`, by an experiment's settings `labels`, the `cue` of the estimates, `alpha`, `share`, `frames`."
         return cls._of_split(prepared, settings, 'train', size, seed, settings['share'])
 
     @classmethod
@@ -95,7 +94,7 @@ class BootstrapExamples(Dataset):
 
     @classmethod
     def _of_split(cls, prepared, settings, split, size, seed, share):
-        scenes, clusterings = StereoScenes(prepared.stereo / f'scenes-{split}.safetensors'), Clusterings(prepared.stereo / f'clusterings-{split}.safetensors')
+        scenes, clusterings = StereoScenes(prepared.stereo / f'scenes-{split}.safetensors'), Clusterings(prepared.stereo / f'{settings["cue"]}-{split}.safetensors')
         spectrogram = {name: settings['settings'][name] for name in ('n_fft', 'hop')}
         return cls(scenes, clusterings, size, seed, settings['labels'], settings['alpha'], settings['frames'], **spectrogram, share=share)
 

@@ -24,20 +24,21 @@ def separate(mixture: Annotated[Path, typer.Argument(help='the recording to sepa
              method: Annotated[str, typer.Option(help='model; spatial: by direction, of a stereo recording, without a model; ensemble: by direction where that is sure, else by the model')] = 'model',
              sources: Annotated[Optional[int], typer.Option(help='of a model, keep only so many, the loudest; by direction, look for so many (2)')] = None,
              suffix: Annotated[Optional[str], typer.Option(help='wav or flac; default: as the input')] = None,
+             cue: Annotated[str, typer.Option(help='of directions: delay, or phase as in the paper on bootstrapping')] = 'delay',
              switch: Annotated[Optional[float], typer.Option(help='confidence from which on the ensemble takes directions; default: what the model\'s card tells')] = None):
     "Separate a recording into one file per source, loudest first."
-    paths, told = _separate(method, mixture, model, out, sources, suffix, switch)
+    paths, told = _separate(method, mixture, model, out, sources, suffix, cue, switch)
     if told: typer.echo(told, err=True)
     for path in paths: typer.echo(path)
 
 
-def _separate(method, mixture, model, out, sources, suffix, switch):
+def _separate(method, mixture, model, out, sources, suffix, cue, switch):
     from avlib.lab.by_cue import separate_by_direction, separate_by_ensemble
     from avlib.lab.separate import separate_file
     if method not in ('model', 'spatial', 'ensemble'): raise ValueError(f'--method is model, spatial or ensemble; got "{method}"')
-    if method == 'spatial': return separate_by_direction(mixture, out, sources, suffix), ''
+    if method == 'spatial': return separate_by_direction(mixture, out, sources, suffix, cue), ''
     if not model: raise ValueError(f'--method {method} needs a model: --model NAME (see `avlib models`)')
-    if method == 'ensemble': return separate_by_ensemble(mixture, model, out, sources, suffix, switch)
+    if method == 'ensemble': return separate_by_ensemble(mixture, model, out, sources, suffix, cue, switch)
     return separate_file(mixture, model, out, sources, suffix), ''
 
 
