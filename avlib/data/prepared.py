@@ -46,6 +46,11 @@ class Prepared:
         "Whether the corpus came as mixtures."
         return 'manifest' not in self.card
 
+    @property
+    def known(self) -> bool:
+        "Whether there are references to learn from and to judge by."
+        return not self.mixed or (self.folder / 'mixtures-anechoic.jsonl').is_file()
+
     def corpus(self, split: str, rate: int | None = None) -> Corpus:
         "The clips of a split, at `rate` Hz (default: that of the frozen mixtures)."
         return Corpus(self.folder / self.card['manifest'], split, rate or self.rate, self.card.get('home'))
@@ -61,7 +66,7 @@ class Prepared:
         return read_mixtures(self.folder / 'mixtures-anechoic.jsonl', split), self.rooms(split) if reverberant else None
 
     def spatialized(self, split: str, domain: str) -> list[PublishedMixture]:
-        "Of the spatialized WSJ0-2mix: its mixtures of many channels. Raises ManifestError where the corpus was prepared without."
+        "Of the spatialized WSJ0-2mix, and of stereo recordings of your own: its mixtures of several channels. Raises ManifestError where the corpus was prepared without."
         return read_mixtures(self.folder / f'mixtures-{"reverberant" if domain == "reverberant" else "spatialized"}.jsonl', split)
 
     def frozen(self, split: str, domain: str = 'anechoic'):
@@ -74,6 +79,7 @@ class Prepared:
     @property
     def domains(self) -> list[str]:
         "In which domains its mixtures can be judged."
+        if not self.known: return []
         return list(DOMAINS) if any((self.folder / file).is_file() for file in ('mixtures-reverberant.jsonl', 'rooms-test.safetensors')) else list(DOMAINS[:1])
 
 # %% ../../nbs/data/prepared.ipynb #00000007
@@ -85,7 +91,8 @@ def write_prepared(folder, corpus: str, settings: dict, source) -> Prepared:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for left in [folder / 'card.json', *folder.glob('mixtures-*.jsonl'), *folder.glob('rooms-*.safetensors')]: left.unlink(missing_ok=True)
-    rooms, link = settings.get('rooms', {}), read_link(source)
+    link = read_link(source)
+    rooms = settings.get('rooms', {}) if not link or link.known else {}
     card = _list_mixtures(folder, link, settings) if link and link.mixed else _freeze(folder, link, settings, source)
     if rooms and not (folder / 'mixtures-reverberant.jsonl').is_file(): _simulate(folder, rooms, 3 if link and link.options.get('noisy') else 2, card['rate'], settings['seed'])
     write_json(folder / 'card.json', {'corpus': corpus, **({'rooms': rooms} if rooms else {}), **card})
@@ -102,7 +109,7 @@ def _simulate(folder, rooms, sources, rate, seed):
 
 def _list_mixtures(folder, link, settings):
     found = link.find()
-    for domain, listed in (('anechoic', found), ('reverberant', link.spatialized('reverb')), ('spatialized', link.spatialized('anechoic'))):
+    for domain, listed in (('anechoic', found if link.known else []), ('reverberant', link.spatialized('reverb')), ('spatialized', link.spatialized('anechoic'))):
         kept = listed if domain == 'spatialized' else [m for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
                 for m in sample_evenly([m for m in listed if m.split == split], count)]
         if kept: write_mixtures(folder / f'mixtures-{domain}.jsonl', kept)

@@ -6,6 +6,7 @@ __all__ = ['CONNECTORS', 'Link', 'link_corpus', 'read_link', 'write_mixtures', '
 
 # %% ../../nbs/data/published.ipynb #00000002
 import inspect
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,25 +15,25 @@ import torch
 from torch.utils.data import Dataset
 
 from .audio import read_audio
-from .connectors import PublishedMixture, libri2mix, librispeech, wsj0_2mix
+from .connectors import PublishedMixture, libri2mix, librispeech, stereo_folder, wsj0_2mix
 from .files import read_json, read_jsonl, write_json, write_jsonl
 from .manifest import ManifestError
 from .mixtures import PreparedMixtures, in_some_room, reverberant_parts, spread_evenly
 from .room_bank import RoomBank, hear
 
 # %% ../../nbs/data/published.ipynb #00000005
-CONNECTORS = {'wsj0-2mix': wsj0_2mix, 'libri2mix': libri2mix, 'librispeech': librispeech}
+CONNECTORS = {'wsj0-2mix': wsj0_2mix, 'libri2mix': libri2mix, 'librispeech': librispeech, 'stereo': stereo_folder}
 
 
 @dataclass(frozen=True)
 class Link:
-    "Where a published corpus lies: `kind`, one of wsj0-2mix, libri2mix, librispeech; its folder `root`; `options` of its connector. Raises ManifestError for others."
+    "Where a corpus lies: `kind`, one of wsj0-2mix, libri2mix, librispeech, or stereo for recordings of your own; its folder `root`; `options` of its connector. Raises ManifestError for others."
     kind: str
     root: str
     options: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.kind not in CONNECTORS: raise ManifestError(f'a published corpus is one of {", ".join(CONNECTORS)}; got "{self.kind}"')
+        if self.kind not in CONNECTORS: raise ManifestError(f'a corpus to link is one of {", ".join(CONNECTORS)}; got "{self.kind}"')
         known = list(inspect.signature(CONNECTORS[self.kind]).parameters)[1:]
         if not isinstance(self.root, str) or not isinstance(self.options, dict): raise ManifestError('a link has a folder "root" and "options" by name')
         if wrong := [name for name in self.options if name not in known]:
@@ -44,8 +45,14 @@ class Link:
         return self.kind != 'librispeech'
 
     @property
+    def known(self) -> bool:
+        "Whether the voices of its mixtures are there one by one, to learn from and to judge by."
+        return self.kind != 'stereo'
+
+    @property
     def name(self) -> str:
-        "What the corpus is called in the pipeline, such as `wsj0-2mix-8k` or `libri2mix-16k-noisy`."
+        "What the corpus is called in the pipeline, such as `wsj0-2mix-8k` or `libri2mix-16k-noisy`, or `stereo-FOLDER`."
+        if not self.known: return '-'.join([self.kind, *re.findall(r'[a-z0-9]+', Path(self.root).name.lower())])
         rate = f'-{self.options["rate"] // 1000}k' if 'rate' in self.options else ''
         return self.kind + rate + '-noisy' * bool(self.options.get('noisy'))
 
@@ -60,7 +67,8 @@ class Link:
         return CONNECTORS[self.kind](self.root, **{**self.options, **changed})
 
     def spatialized(self, room: str) -> list[PublishedMixture]:
-        "The mixtures of the spatialized version of WSJ0-2mix, 'anechoic' or 'reverb', of the same rate and mode; empty where it is not there, and for other corpora."
+        "The mixtures of the spatialized version of WSJ0-2mix, 'anechoic' or 'reverb', of the same rate and mode; empty where it is not there, and for other corpora. Recordings of your own come as 'anechoic': nobody knows."
+        if not self.known and room == 'anechoic': return self.find()
         if self.kind != 'wsj0-2mix': return []
         there = Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min')
         return self.find(room=room) if there.is_dir() else []
@@ -69,7 +77,7 @@ class Link:
     def stereo(self) -> bool:
         "Whether it has mixtures of many channels, or single voices that can be put in rooms."
         there = (Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min') for room in ('anechoic', 'reverb'))
-        return not self.mixed or self.kind == 'wsj0-2mix' and all(folder.is_dir() for folder in there)
+        return not self.mixed or not self.known or self.kind == 'wsj0-2mix' and all(folder.is_dir() for folder in there)
 
 
 def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Link, list]:

@@ -88,20 +88,20 @@ def _found(link, found): return f'{link.name}: {len(found)} {"mixtures" if link.
 
 
 @data.command()
-def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix or librispeech')],
-         folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech')],
+def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech, or stereo: recordings of your own, of several voices at once and with two channels or more')],
+         folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech, or the recordings')],
          rate: Annotated[Optional[int], typer.Option(help='Hz, of WSJ0-2mix (default 8000) or Libri2Mix (default 16000): 8000 or 16000')] = None,
          mode: Annotated[Optional[str], typer.Option(help='min (the default) or max, likewise')] = None,
          noisy: Annotated[bool, typer.Option('--noisy', help='Libri2Mix with its noise')] = False,
          train: Annotated[Optional[str], typer.Option(help='training part of Libri2Mix: train-360 (the default) or train-100; of LibriSpeech: its subsets, comma-separated (train-clean-100)')] = None,
          root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
-    "Use a published corpus that you have on disk; nothing is copied."
+    "Use a published corpus, or stereo recordings, that you have on disk; nothing is copied."
     from avlib.data.published import link_corpus
     if kind == 'librispeech' and train: train = _names(train)
     rate = rate or {'wsj0-2mix': 8000, 'libri2mix': 16000}.get(kind)
     options = {name: value for name, value in (('rate', rate), ('mode', mode), ('noisy', noisy), ('train', train)) if value}
     linked, found = link_corpus(kind, folder, root, **options)
-    typer.echo(f'{_found(linked, found)}; next: make repro PROFILE=paper CORPUS={linked.name}')
+    typer.echo(f'{_found(linked, found)}; next: make repro PROFILE={"paper" if linked.known else "small"} CORPUS={linked.name}')
 
 # %% ../../nbs/lab/cli.ipynb #00000008
 def main():

@@ -29,10 +29,11 @@ EMBEDDED = 'speech'
 def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     "The stages of `dvc.yaml` for a profile and a corpus, as YAML; a user's corpus, added or linked, becomes a dependency of `prepare`."
     pipeline, params = (yaml.safe_load((root / file).read_text()) for file in ('dvc.yaml', 'params.yaml'))
-    chosen = choose(params['profiles'], profile, 'profile')
+    papers, link = [paper for paper in params if 'experiments' in params[paper]], read_link(root / 'data/corpora' / corpus)
+    chosen = {key: _teachable(value, params, key, link) for key, value in choose(params['profiles'], profile, 'profile').items()}
     pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'report': report_folder(profile, corpus), **chosen}]
-    idle = [paper for paper in params if 'experiments' in params[paper] and not (chosen.get(f'{paper}_experiments') and _can_hear(params[paper], root / 'data/corpora' / corpus))]
-    pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle}
+    idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and _can_hear(params[paper], link))]
+    pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle and (link is None or link.known or not _judges(name))}
     for stage in pipeline['stages'].values():
         stage['wdir'] = '../..'
         if corpus != EMBEDDED: stage['deps'] = _with_recordings(stage['deps'], corpus)
@@ -40,10 +41,21 @@ def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     return yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False)
 
 
-def _can_hear(paper, corpus: Path) -> bool:
-    "Whether a corpus has what a paper needs: directions, or voices that can be given some."
-    link = read_link(corpus) if paper.get('stereo') else None
-    return link is None or link.stereo
+def _can_hear(paper, link) -> bool:
+    "Whether a corpus has what a paper needs: directions, or voices that can be given some; or voices known one by one."
+    return link is None or (link.stereo if paper.get('stereo') else link.known)
+
+
+def _teachable(value, params, key, link):
+    "Of a list of experiments, those that don't learn from the truth, where it isn't known."
+    paper, _, what = key.rpartition('_')
+    if what != 'experiments' or link is None or link.known: return value
+    return [name for name in value if params[paper]['experiments'][name].get('labels') != 'truth']
+
+
+def _judges(stage):
+    "Whether a stage needs voices known one by one."
+    return stage == 'claims' or stage.endswith(('-evaluate', '-bundled', '-report'))
 
 
 def _without(stage, papers):
@@ -100,12 +112,12 @@ def repro(root: Path, path: Path, targets=()) -> subprocess.Popen:
 
 
 def experiments(root: Path, path: Path) -> list[list[str]]:
-    """What may run side by side: the stages of each experiment, `NAME-train@…` before `NAME-evaluate@…`, the first seed of all before the second of any;
+    """What may run side by side: the stages of each experiment, `NAME-train@…` before `NAME-evaluate@…`, if there is one, the first seed of all before the second of any;
     last, stages that rest on no training."""
     listing = [sys.executable, '-m', 'dvc', 'stage', 'list', '--name-only', str(path.relative_to(root))]
-    names = subprocess.run(listing, cwd=root, capture_output=True, text=True, check=True).stdout.split()
-    stages = [name.split(':')[-1] for name in names if '-train@' in name]
-    trainings = [[stage, stage.replace('-train@', '-evaluate@')] for stage in sorted(stages, key=lambda name: int(name.rpartition('-')[2]))]
+    names = [name.split(':')[-1] for name in subprocess.run(listing, cwd=root, capture_output=True, text=True, check=True).stdout.split()]
+    stages = sorted((name for name in names if '-train@' in name), key=lambda name: int(name.rpartition('-')[2]))
+    trainings = [[name for name in (stage, stage.replace('-train@', '-evaluate@')) if name in names] for stage in stages]
     return trainings + [[name] for name, rests in single_stages(path).items() if not rests]
 
 
@@ -189,9 +201,15 @@ def main(arguments=None):
     except SettingsError as error: raise SystemExit(f'avlib: {error}')
     status = run_pipeline(root, path, options.jobs, options.hours)
     if status: raise SystemExit(status)
+    print(f'\n{_left(root, path, options)}   ({time.perf_counter() - start:.0f} s)')
+
+
+def _left(root, path, options):
+    "The claims and where the reports lie; of a corpus by which nothing can be judged, the models."
     reports = root / 'reports' / report_folder(options.profile, options.corpus)
-    pages = ', '.join(str(p.relative_to(root)) for p in sorted(reports.glob('*.md')))
-    print(f'\n{claims_text(read_claims(reports / "claims.json"))}\n\nreports: {pages}   ({time.perf_counter() - start:.0f} s)')
+    if 'claims' not in yaml.safe_load(path.read_text())['stages']:
+        return 'nothing is known to judge by; models: ' + ', '.join(str(p.relative_to(root)) for p in sorted((root / 'runs' / options.corpus / options.profile / 'train').iterdir()))
+    return f'{claims_text(read_claims(reports / "claims.json"))}\n\nreports: ' + ', '.join(str(p.relative_to(root)) for p in sorted(reports.glob('*.md')))
 
 
 def default_jobs() -> int:
