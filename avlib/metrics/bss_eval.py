@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ..dsp.assignment import best_assignment
+from .si_snr import check_alike
 
 # %% ../../nbs/metrics/bss_eval.ipynb #00000005
 LOADS = 1e-12, 1e-10
@@ -59,7 +60,8 @@ def bss_eval(references: torch.Tensor, estimates: torch.Tensor, permute: bool = 
     Raises ValueError where shapes differ or samples aren't finite, and ImportError without the extra `pipeline`.
     Source: Vincent, Gribonval and Févotte 2006.
     """
-    _check(references, estimates)
+    check_alike(references, estimates)
+    _check_installed()
     items = (x.detach().double().cpu().reshape(-1, *x.shape[-2:]).numpy() for x in (references, estimates))
     judged = [_judge(*item, permute) for item in zip(*items)]
     return BSSEval(*(torch.from_numpy(np.stack(part)).reshape(references.shape[:-1]) for part in zip(*judged)))
@@ -90,12 +92,7 @@ def _best_order(sir):
     return orders[score[orders, np.arange(count)].mean(-1).argmax()]
 
 
-def _check(references, estimates):
-    if references.shape != estimates.shape or references.ndim < 2 or references.numel() == 0:
-        raise ValueError(f'references {list(references.shape)} and estimates {list(estimates.shape)} '
-                         'must be of one shape [..., N, time], and not empty')
-    for name, signal in dict(references=references, estimates=estimates).items():
-        if not torch.isfinite(signal).all(): raise ValueError(f'{name} hold NaN or infinite samples')
+def _check_installed():
     try: import fast_bss_eval, mir_eval.separation  # noqa: F401
     except ImportError as error:
         raise ImportError(f'BSS-eval needs {error.name}: pip install avlib[pipeline]') from error

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ..dsp.assignment import best_assignment
-from .si_snr import LIMIT_DB, si_snr
+from .si_snr import LIMIT_DB, check_alike, si_snr
 
 # %% ../../nbs/metrics/si_sdr.ipynb #00000005
 COLLINEAR = 10 ** (-LIMIT_DB / 10)
@@ -39,7 +39,7 @@ def si_sdr(references: torch.Tensor, estimates: torch.Tensor, permute: bool = Tr
     `LIMIT_DB`. Runs on the signals' device in double precision, without gradient. Raises ValueError where shapes differ
     or samples aren't finite. Source: Le Roux, Wisdom, Erdogan and Hershey, SDR – half-baked or well done?, ICASSP 2019.
     """
-    _check(references, estimates)
+    check_alike(references, estimates)
     references, estimates = references.double(), estimates.double()
     order = _best_order(references, estimates) if permute else _given_order(references)
     estimates = estimates.gather(-2, order.unsqueeze(-1).expand_as(estimates))
@@ -58,10 +58,3 @@ def _best_order(references, estimates):
 def _given_order(references):
     return torch.arange(references.shape[-2], device=references.device).expand(references.shape[:-1])
 
-
-def _check(references, estimates):
-    if references.shape != estimates.shape or references.ndim < 2 or references.numel() == 0:
-        raise ValueError(f'references {list(references.shape)} and estimates {list(estimates.shape)} '
-                         'must be of one shape [..., N, time], and not empty')
-    for name, signal in dict(references=references, estimates=estimates).items():
-        if not torch.isfinite(signal).all(): raise ValueError(f'{name} hold NaN or infinite samples')
