@@ -234,6 +234,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'avlib.data.published': { 'avlib.data.published.Link': ('data/published.html#link', 'avlib/data/published.py'),
                                       'avlib.data.published.Link.__post_init__': ( 'data/published.html#link.__post_init__',
                                                                                    'avlib/data/published.py'),
+                                      'avlib.data.published.Link._folder': ('data/published.html#link._folder', 'avlib/data/published.py'),
                                       'avlib.data.published.Link.find': ('data/published.html#link.find', 'avlib/data/published.py'),
                                       'avlib.data.published.Link.home': ('data/published.html#link.home', 'avlib/data/published.py'),
                                       'avlib.data.published.Link.known': ('data/published.html#link.known', 'avlib/data/published.py'),

@@ -69,15 +69,16 @@ class Link:
     def spatialized(self, room: str) -> list[PublishedMixture]:
         "The mixtures of the spatialized version of WSJ0-2mix, 'anechoic' or 'reverb', of the same rate and mode; empty where it is not there, and for other corpora. Recordings of your own come as 'anechoic': nobody knows."
         if not self.known and room == 'anechoic': return self.find()
-        if self.kind != 'wsj0-2mix': return []
-        there = Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min')
-        return self.find(room=room) if there.is_dir() else []
+        return self.find(room=room) if self.kind == 'wsj0-2mix' and self._folder(room).is_dir() else []
+
+    def _folder(self, room):
+        "Of the spatialized version of WSJ0-2mix."
+        return Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min')
 
     @property
     def stereo(self) -> bool:
         "Whether it has mixtures of many channels, or single voices that can be put in rooms."
-        there = (Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min') for room in ('anechoic', 'reverb'))
-        return not self.mixed or not self.known or self.kind == 'wsj0-2mix' and all(folder.is_dir() for folder in there)
+        return not self.mixed or not self.known or self.kind == 'wsj0-2mix' and all(self._folder(room).is_dir() for room in ('anechoic', 'reverb'))
 
 
 def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Link, list]:
