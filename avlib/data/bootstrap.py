@@ -59,7 +59,7 @@ class BootstrapExamples(Dataset):
 
     `labels`: 'truth' (confidence 1) or 'estimates' (confidence of exponent `alpha`). `frames` at most in each; `share` of the scenes are used, the first ones.
     `size` examples of scenes drawn at random; None: each scene once, in order.
-    Raises ValueError for other labels, a share outside (0, 1], a negative alpha, fewer than 2 frames, clusterings that belong to other scenes or another spectrogram, and truth that isn't known.
+    Raises ValueError for other labels, a share outside (0, 1], a negative alpha, fewer than 2 frames, clusterings that belong to other scenes or another spectrogram or tell nothing apart, and truth that isn't known.
     """
     def __init__(self, scenes: StereoScenes, clusterings: Clusterings, size: int | None, seed: int, labels: str, alpha: float, frames: int, n_fft: int, hop: int, share: float = 1.0):
         if labels not in LABELS: raise ValueError(f'labels are one of {", ".join(LABELS)}; got "{labels}"')
@@ -80,7 +80,9 @@ class BootstrapExamples(Dataset):
                              f'{self.n_fft} and {self.hop} are asked for; prepare the corpus again')
 
     def _mean_confidence(self):
-        return max(np.mean([self.clusterings.confidence(i, self.alpha).mean().item() for i in range(self.count)]), 1e-12)
+        mean = np.mean([self.clusterings.confidence(i, self.alpha).mean().item() for i in range(self.count)])
+        if not mean > 0: raise ValueError(f'{self.clusterings.path}: no sounds are told apart in any scene, so there is nothing to learn; are the two channels of the recordings the same?')
+        return mean
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):

@@ -129,14 +129,16 @@ def _utterance(home, split, file, texts):
 
 # %% ../../nbs/data/connectors.ipynb #00000013
 def stereo_folder(root, held_out: float = .1) -> list[PublishedMixture]:
-    """All recordings below `root`, without sources and speakers; `held_out`: the share of them for validation and test each.
+    """All recordings below `root`, but for hidden ones, without sources and speakers; `held_out`: the share of them for validation and test each.
 
-    Raises ManifestError where there is none, or one of a single channel, ValueError for too few to have two in each split.
+    Raises ManifestError where there is none, one of a single channel, or too few to have two in each split.
     """
-    files = sorted(path for path in Path(root).rglob('*') if path.suffix.lower() in READABLE and not path.name.startswith('.'))
+    hidden = lambda path: any(part.startswith('.') for part in path.relative_to(root).parts)
+    files = sorted(path for path in Path(root).rglob('*') if path.suffix.lower() in READABLE and path.is_file() and not hidden(path))
     if not files: raise ManifestError(f'{root}: holds no recordings ({", ".join(sorted(READABLE))})')
     infos, names = [audio_info(path) for path in files], [path.relative_to(root).with_suffix('').as_posix() for path in files]
     for path, info in zip(files, infos):
         if info.channels < 2: raise ManifestError(f'{path}: has one channel, and directions are heard with two; take it out of the folder')
+    if len(files) < 6: raise ManifestError(f'{root}: holds {len(files)} recording(s); six are needed, two each for training, validation and test: cut a long one into several')
     splits = assign_splits([''] * len(files), names, held_out=held_out)
     return [PublishedMixture(name, split, path, (), (), info.rate, info.frames, info.channels) for name, split, path, info in zip(names, splits, files, infos)]

@@ -52,7 +52,7 @@ class Link:
     @property
     def name(self) -> str:
         "What the corpus is called in the pipeline, such as `wsj0-2mix-8k` or `libri2mix-16k-noisy`, or `stereo-FOLDER`."
-        if not self.known: return '-'.join([self.kind, *re.findall(r'[a-z0-9]+', Path(self.root).name.lower())])
+        if not self.known: return '-'.join([self.kind, *re.findall(r'\w+', Path(self.root).name.lower())])
         rate = f'-{self.options["rate"] // 1000}k' if 'rate' in self.options else ''
         return self.kind + rate + '-noisy' * bool(self.options.get('noisy'))
 
@@ -85,7 +85,7 @@ def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Lin
     "Look through a published corpus and write `corpora/NAME/link.json`; returns the link and what was found. Raises ManifestError as the connectors do."
     link = Link(kind, str(Path(root).resolve()), options)
     folder = Path(corpora) / link.name
-    if folder.exists(): raise ManifestError(f'{folder} exists; remove it to link the corpus again')
+    if folder.exists(): raise ManifestError(f'{folder} exists; remove it to link the corpus again, or, where this is another one, rename its folder')
     found = link.find()
     write_json(folder / 'link.json', asdict(link))
     return link, found

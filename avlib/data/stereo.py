@@ -80,7 +80,7 @@ def write_scenes(path, scenes, rate: int) -> Path:
         if not all(signal.any(-1).all() for signal in heard.values()): raise ValueError(f'{path}: a voice or a microphone of scene {scene.id} is silent; leave such clips out of the corpus')
         tensors |= {f'{what}/{i:05d}': _to_16_bits(signal) for what, signal in heard.items()}
         rows.append({'id': scene.id, 'speakers': scene.speakers, 'known': scene.sources is not None})
-    if not rows: raise ValueError(f'{path}: there are no scenes to write')
+    if not rows: raise ValueError(f'{path}: there are no scenes to write; are the recordings too few, or silent?')
     return write_bank(path, tensors, {'rate': rate, 'scenes': rows})
 
 
@@ -145,7 +145,7 @@ def _published(prepared, split, domain, count, seed, settings):
 
 
 def _found(prepared, split, count, seed, settings):
-    "Pieces of recordings from end to end, spread evenly over all; an empty one is left out."
+    "Pieces of recordings, one after the other, spread evenly over all; an empty one is left out, as is what remains at the end."
     pieces = [(mixture, start) for mixture in prepared.spatialized(split, 'anechoic')
               for start in range(0, max(mixture.frames - round(settings['seconds'] * mixture.rate), 0) + 1, round(settings['seconds'] * mixture.rate))]
     scenes = (found_scene(*piece, seed, i, settings['rate'], settings['seconds'], settings['among']) for i, piece in enumerate(sample_evenly(pieces, count)))

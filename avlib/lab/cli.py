@@ -25,20 +25,21 @@ def separate(mixture: Annotated[Path, typer.Argument(help='the recording to sepa
              sources: Annotated[Optional[int], typer.Option(help='of a model, keep only so many, the loudest; by direction, look for so many (2)')] = None,
              suffix: Annotated[Optional[str], typer.Option(help='wav or flac; default: as the input')] = None,
              cue: Annotated[str, typer.Option(help='of directions: delay, or phase as in the paper on bootstrapping')] = 'delay',
-             switch: Annotated[Optional[float], typer.Option(help='confidence from which on the ensemble takes directions; default: what the model\'s card tells')] = None):
+             apart: Annotated[float, typer.Option(help='of directions: the largest distance of the two microphones in cm')] = 27.0,
+             switch: Annotated[Optional[float], typer.Option(help='confidence above which the ensemble takes directions; default: what the model\'s card tells')] = None):
     "Separate a recording into one file per source, loudest first."
-    paths, told = _separate(method, mixture, model, out, sources, suffix, cue, switch)
+    paths, told = _separate(method, mixture, model, out, sources, suffix, (cue, apart), switch)
     if told: typer.echo(told, err=True)
     for path in paths: typer.echo(path)
 
 
-def _separate(method, mixture, model, out, sources, suffix, cue, switch):
+def _separate(method, mixture, model, out, sources, suffix, direction, switch):
     from avlib.lab.by_cue import separate_by_direction, separate_by_ensemble
     from avlib.lab.separate import separate_file
     if method not in ('model', 'spatial', 'ensemble'): raise ValueError(f'--method is model, spatial or ensemble; got "{method}"')
-    if method == 'spatial': return separate_by_direction(mixture, out, sources, suffix, cue), ''
+    if method == 'spatial': return separate_by_direction(mixture, out, sources, suffix, *direction), ''
     if not model: raise ValueError(f'--method {method} needs a model: --model NAME (see `avlib models`)')
-    if method == 'ensemble': return separate_by_ensemble(mixture, model, out, sources, suffix, cue, switch)
+    if method == 'ensemble': return separate_by_ensemble(mixture, model, out, sources, suffix, *direction, switch)
     return separate_file(mixture, model, out, sources, suffix), ''
 
 
@@ -88,7 +89,7 @@ def _found(link, found): return f'{link.name}: {len(found)} {"mixtures" if link.
 
 
 @data.command()
-def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech, or stereo: recordings of your own, of several voices at once and with two channels or more')],
+def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech, or stereo: recordings of your own, of two voices at once and with two channels or more')],
          folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech, or the recordings')],
          rate: Annotated[Optional[int], typer.Option(help='Hz, of WSJ0-2mix (default 8000) or Libri2Mix (default 16000): 8000 or 16000')] = None,
          mode: Annotated[Optional[str], typer.Option(help='min (the default) or max, likewise')] = None,

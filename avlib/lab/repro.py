@@ -27,16 +27,17 @@ EMBEDDED = 'speech'
 
 
 def pipeline_text(root: Path, profile: str, corpus: str) -> str:
-    "The stages of `dvc.yaml` for a profile and a corpus, as YAML; a user's corpus, added or linked, becomes a dependency of `prepare`."
+    "The stages of `dvc.yaml` for a profile and a corpus, as YAML; a user's corpus, added or linked, becomes a dependency of `prepare`. Raises SettingsError for a profile that trains nothing on it."
     pipeline, params = (yaml.safe_load((root / file).read_text()) for file in ('dvc.yaml', 'params.yaml'))
     papers, link = [paper for paper in params if 'experiments' in params[paper]], read_link(root / 'data/corpora' / corpus)
     chosen = {key: _teachable(value, params, key, link) for key, value in choose(params['profiles'], profile, 'profile').items()}
     pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'report': report_folder(profile, corpus), **chosen}]
     idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and _can_hear(params[paper], link))]
     pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle and (link is None or link.known or not _judges(name))}
+    if papers and idle == papers: raise SettingsError(f'the profile "{profile}" trains nothing on the corpus "{corpus}"; take another: tiny or small')
     for stage in pipeline['stages'].values():
         stage['wdir'] = '../..'
-        if corpus != EMBEDDED: stage['deps'] = _with_recordings(stage['deps'], corpus)
+        if corpus != EMBEDDED: stage['deps'] = _with_recordings(stage['deps'], corpus, link)
         if 'params' in stage: stage['params'] += _of_corpus(params, stage['params'], corpus)
     return yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False)
 
@@ -74,10 +75,10 @@ def _of_corpus(params, keys, corpus):
 SYNTHESIZER = {'avlib/data/speech.py', 'avlib/data/sentences.py'}
 
 
-def _with_recordings(deps, corpus):
-    "A user's recordings take the place of the synthesizer, and stand beside the prepared data."
-    recordings = f'data/corpora/{corpus}'
-    return [d for d in deps if d not in SYNTHESIZER] + [recordings] * any(d in SYNTHESIZER or d.startswith('data/') for d in deps)
+def _with_recordings(deps, corpus, link):
+    "A user's recordings take the place of the synthesizer, and stand beside the prepared data; of a link to a folder that may grow, the folder, too."
+    recordings = [f'data/corpora/{corpus}', *([link.root] if link and not link.known else [])]
+    return [d for d in deps if d not in SYNTHESIZER] + recordings * any(d in SYNTHESIZER or d.startswith('data/') for d in deps)
 
 
 class _NoAliases(yaml.SafeDumper):
@@ -148,7 +149,7 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
     mend_lock(path)
     if status := finish([repro(root, path, preparations(path))]): return status
     status = finish([repro(root, path, targets) for targets in deal(experiments(root, path), jobs)], 3600 * hours)
-    if status is None: return finish([repro(root, path, single_stages(path))])
+    if status is None: return finish([repro(root, path, stages) for stages in [single_stages(path)] if stages])
     return status or finish([repro(root, path)])
 
 
@@ -208,7 +209,7 @@ def _left(root, path, options):
     "The claims and where the reports lie; of a corpus by which nothing can be judged, the models."
     reports = root / 'reports' / report_folder(options.profile, options.corpus)
     if 'claims' not in yaml.safe_load(path.read_text())['stages']:
-        return 'nothing is known to judge by; models: ' + ', '.join(str(p.relative_to(root)) for p in sorted((root / 'runs' / options.corpus / options.profile / 'train').iterdir()))
+        return 'nothing is known to judge by; models: ' + (', '.join(str(p.parent.relative_to(root)) for p in sorted((root / 'runs' / options.corpus / options.profile / 'train').glob('*/model.json'))) or 'none yet')
     return f'{claims_text(read_claims(reports / "claims.json"))}\n\nreports: ' + ', '.join(str(p.relative_to(root)) for p in sorted(reports.glob('*.md')))
 
 

@@ -4,6 +4,7 @@
 __all__ = ['CUES', 'AT_ONCE', 'SpatialSettings', 'Clustering', 'cluster', 'SpatialResult', 'SpatialClustering']
 
 # %% ../../nbs/methods/spatial.ipynb #00000002
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ class SpatialSettings:
         if self.dimensions not in (1, 2): raise ValueError(f'dimensions is 1 or 2; got {self.dimensions}')
         if self.peak <= 0: raise ValueError(f'peak is above 0; got {self.peak}')
         if self.draws < 2: raise ValueError(f'draws is 2 or more; got {self.draws}')
-        if not self.longest > 0: raise ValueError(f'longest is above 0; got {self.longest}')
+        if not 0 < self.longest < math.inf: raise ValueError(f'longest is above 0, and finite; got {self.longest}')
 
 
 class Clustering(NamedTuple):
