@@ -17,7 +17,7 @@ def committed_reports(folder: Path) -> Path | None:
     if git.returncode:
         return None
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter='data')
+        tar.extractall(folder, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))       # Python before 3.11.4 has none
     return folder / 'reports'
 
 
