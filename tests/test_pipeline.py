@@ -206,12 +206,11 @@ def test_a_run_that_is_cut_short_reports_what_there_is(tree):
 def test_stereo_recordings_of_ones_own_teach_a_network_for_mono(tmp_path):
     """Nobody knows the voices in them one by one: nothing is judged, and a model comes out that separates one channel."""
     tree, rng = copy_tree(tmp_path / 'tree'), np.random.default_rng(0)
+    (tmp_path / 'tapes').mkdir()
     for i in range(6):
         left, right = .1 * rng.standard_normal((2, 24000))
-        stereo = np.stack([left + np.roll(right, 3), np.roll(left, 4) + right], 1)
-        (tmp_path / 'tapes').mkdir(exist_ok=True)
-        soundfile.write(tmp_path / f'tapes/{i}.wav', stereo, 8000)
-        soundfile.write(tmp_path / 'mono.wav', left + right, 8000)
+        soundfile.write(tmp_path / f'tapes/{i}.wav', np.stack([left + np.roll(right, 3), np.roll(left, 4) + right], 1), 8000)
+    soundfile.write(tmp_path / 'mono.wav', left + right, 8000)
     linked = run(tree, *CLI, 'data', 'link', 'stereo', tmp_path / 'tapes')
     assert 'stereo-tapes: 6 mixtures' in linked.stdout, linked.stderr
     ran = run(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke', '--corpus', 'stereo-tapes')

@@ -149,7 +149,9 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
     mend_lock(path)
     if status := finish([repro(root, path, preparations(path))]): return status
     status = finish([repro(root, path, targets) for targets in deal(experiments(root, path), jobs)], 3600 * hours)
-    if status is None: return finish([repro(root, path, stages) for stages in [single_stages(path)] if stages])
+    if status is None:
+        rest = single_stages(path)                                                               # none where nothing is judged
+        return finish([repro(root, path, rest)]) if rest else 0
     return status or finish([repro(root, path)])
 
 
