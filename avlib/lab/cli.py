@@ -21,16 +21,27 @@ app.add_typer(data, name='data')
 def separate(mixture: Annotated[Path, typer.Argument(help='the recording to separate: any length, rate and number of channels')],
              out: Annotated[Path, typer.Option(help='folder for the sources; made if need be')],
              model: Annotated[str, typer.Option(help='a model by name (see `avlib models`) or path')] = '',
+             query: Annotated[Optional[list[str]], typer.Option(help='what to separate, as "the sound of violin", by a model that was trained on queries; any number of times, a file each')] = None,
+             rest: Annotated[bool, typer.Option('--rest', help='with queries: what they leave, as one more file')] = False,
              method: Annotated[str, typer.Option(help='model; spatial: by direction, of a stereo recording, without a model; ensemble: by direction where that is sure, else by the model')] = 'model',
              sources: Annotated[Optional[int], typer.Option(help='of a model, keep only so many, the loudest; by direction, look for so many (2)')] = None,
              suffix: Annotated[Optional[str], typer.Option(help='wav or flac; default: as the input')] = None,
              cue: Annotated[str, typer.Option(help='of directions: delay, or phase as in the paper on bootstrapping')] = 'delay',
              apart: Annotated[float, typer.Option(help='of directions: the largest distance of the two microphones in cm')] = 27.0,
              switch: Annotated[Optional[float], typer.Option(help='confidence above which the ensemble takes directions; default: what the model\'s card tells')] = None):
-    "Separate a recording into one file per source, loudest first."
-    paths, told = _separate(method, mixture, model, out, sources, suffix, (cue, apart), switch)
+    "Separate a recording into one file per source, loudest first, or per query."
+    if rest and not query: raise ValueError('--rest is what queries leave of a recording: give --query, too')
+    if query: paths, told = _by_query(mixture, model, out, query, rest, suffix, method, sources)
+    else: paths, told = _separate(method, mixture, model, out, sources, suffix, (cue, apart), switch)
     if told: typer.echo(told, err=True)
     for path in paths: typer.echo(path)
+
+
+def _by_query(mixture, model, out, queries, rest, suffix, method, sources):
+    from avlib.lab.by_query import separate_by_query
+    if method != 'model' or not model: raise ValueError('--query needs a model that was trained on queries: --model NAME (see `avlib models`), and no other --method')
+    if sources is not None: raise ValueError('--query gives a file for each query; leave --sources out')
+    return separate_by_query(mixture, model, out, queries, rest, suffix)
 
 
 def _separate(method, mixture, model, out, sources, suffix, direction, switch):

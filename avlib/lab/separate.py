@@ -50,20 +50,24 @@ def separate_file(path, model, out, sources: int | None = None, suffix: str | No
     """
     info, suffix = audio_info(path), output_suffix(path, suffix)
     method, card = load_model(model, runs)
+    if not hasattr(method.settings, 'sources'): raise ValueError(f'the model "{model}" separates what one asks for: say what, by --query')
     outputs = method.settings.sources
     if sources is not None and not 1 <= sources <= outputs:
         raise ValueError(f'{sources} sources asked of the model "{model}", which has {outputs}; choose 1 to {outputs}')
     return separate_by(method, card['rate'], path, info, out, sources, suffix, progress)
 
 
-def separate_by(method, rate: int, path, info, out, sources: int | None, suffix: str, progress: bool) -> list[Path]:
-    "What `separate_file` does, by a method that works at `rate` Hz."
-    outputs = method.settings.sources
+def separate_by(method, rate: int, path, info, out, sources: int | None, suffix: str, progress: bool, names: list[str] | None = None, rest: bool = False) -> list[Path]:
+    "What `separate_file` does, by a method that works at `rate` Hz. `names`: of its outputs, which then keep their order: `out/STEM-NAME.wav`; `rest`: what they leave of the recording is the last."
+    outputs = len(names) if names else method.settings.sources
     _check(path, info, rate, Path(out))
-    separate = lambda window: separate_channels(method, window, info.rate, rate)
+    separate = lambda window: _with_rest(separate_channels(method, window, info.rate, rate), window, rest)
     with torch.inference_mode(), closing(_watched(path, info, progress)) as blocks:
         estimates = overlap_add(separate, blocks, round(WINDOW_S * info.rate), round(HOP_S * info.rate))
-        return _write(estimates, Path(out), Path(path).stem, suffix, info, outputs, sources or outputs)
+        return _write(estimates, Path(out), Path(path).stem, suffix, info, outputs, sources or outputs, names)
+
+
+def _with_rest(estimates, window, rest): return torch.cat([estimates, (window - estimates.sum(1))[:, None]], 1) if rest else estimates
 
 
 def _check(path, info, rate, out):
@@ -89,8 +93,8 @@ def _watched(path, info, progress):
             bar.update(round(block.shape[-1] / info.rate))
 
 
-def _write(estimates, out, stem, suffix, info, outputs, keep):
-    "Stream all outputs into a hidden folder, and move the `keep` loudest to their names when all are whole."
+def _write(estimates, out, stem, suffix, info, outputs, keep, names):
+    "Stream all outputs into a hidden folder, and move the `keep` loudest, or those with names, to their places when all are whole."
     out.mkdir(parents=True, exist_ok=True)
     energy = torch.zeros(outputs, dtype=torch.float64)
     with _scratch(out) as folder:
@@ -100,8 +104,8 @@ def _write(estimates, out, stem, suffix, info, outputs, keep):
             for block in estimates:                                                  # [channel, source, n]
                 energy += block.double().square().sum((0, 2))
                 for writer, source in zip(writers, block.unbind(1)): writer.write(source)
-        loudest = energy.argsort(descending=True)[:keep].tolist()
-        return [parts[index].replace(out / f'{stem}-{rank + 1}{suffix}') for rank, index in enumerate(loudest)]
+        order = range(outputs) if names else energy.argsort(descending=True)[:keep].tolist()
+        return [parts[index].replace(out / f'{stem}-{names[rank] if names else rank + 1}{suffix}') for rank, index in enumerate(order)]
 
 
 @contextmanager
