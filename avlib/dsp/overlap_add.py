@@ -42,12 +42,13 @@ def align(previous: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
 
 # %% ../../nbs/dsp/overlap_add.ipynb #0000000b
 def overlap_add(separate: Callable[[torch.Tensor], torch.Tensor], blocks: Iterable[torch.Tensor],
-                window: int, hop: int) -> Iterator[torch.Tensor]:
+                window: int, hop: int, ordered: bool = False) -> Iterator[torch.Tensor]:
     """Separate a stream of any length in overlapping windows, in memory that depends on the window only.
 
     `separate`: any model, `[..., window] -> [..., source, window]`; call it under `torch.no_grad()`, or it keeps
     what its gradient needs. `blocks`: the mixture in pieces `[..., n]` of any sizes, as a file reader yields them.
-    `window`, `hop`: in samples, `window / 2 <= hop < window`. Yields estimates `[..., source, n]` in order, as many
+    `ordered`: the sources come in the same order in every window, as answers to queries do; else they are put in the
+    order of the window before. `window`, `hop`: in samples, `window / 2 <= hop < window`. Yields estimates `[..., source, n]` in order, as many
     samples in all as came in. Raises ValueError for a window or hop outside these limits, an empty stream, and
     estimates of another shape or with NaN.
     """
@@ -56,7 +57,7 @@ def overlap_add(separate: Callable[[torch.Tensor], torch.Tensor], blocks: Iterab
     done, tail = 0, None
     for start, mixture in windows(blocks, window, hop):
         fresh = _separated(separate, mixture, window, tail)[..., done - start:]
-        tail = fresh if tail is None else _join(tail, fresh)
+        tail = fresh if tail is None else _join(tail, fresh if ordered else align(tail, fresh))
         ready = max(start + hop - done, 0)
         if ready: yield tail[..., :ready]
         done, tail = done + min(ready, tail.shape[-1]), tail[..., ready:].clone()
@@ -81,8 +82,9 @@ def _separated(separate, mixture, window, tail):
 
 
 def _join(tail, fresh):
-    "The new window's estimates, in the previous one's order, faded in over its tail."
-    fresh, overlap = align(tail, fresh), tail.shape[-1]
+    "The new window's estimates faded in over the previous one's tail."
+    if not torch.isfinite(fresh).all(): raise ValueError('the model gave NaN or infinity')
+    overlap = tail.shape[-1]
     phase = (torch.arange(overlap, dtype=fresh.dtype, device=fresh.device) + .5) / overlap * torch.pi / 2
     faded = tail * phase.cos().square() + fresh[..., :overlap] * phase.sin().square()
     return torch.cat([faded, fresh[..., overlap:]], -1)

@@ -63,7 +63,7 @@ def separate_by(method, rate: int, path, info, out, sources: int | None, suffix:
     _check(path, info, rate, Path(out))
     separate = lambda window: _with_rest(separate_channels(method, window, info.rate, rate), window, rest)
     with torch.inference_mode(), closing(_watched(path, info, progress)) as blocks:
-        estimates = overlap_add(separate, blocks, round(WINDOW_S * info.rate), round(HOP_S * info.rate))
+        estimates = overlap_add(separate, blocks, round(WINDOW_S * info.rate), round(HOP_S * info.rate), ordered=bool(names))
         return _write(estimates, Path(out), Path(path).stem, suffix, info, outputs, sources or outputs, names)
 
 
