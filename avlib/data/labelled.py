@@ -35,17 +35,20 @@ def draw_labels(labels, mixtures: int, sources: int, rng, never=()) -> np.ndarra
 
 # %% ../../nbs/data/labelled.ipynb #0000000b
 class LabelledMixtures(PreparedMixtures):
-    """Training examples, the same for the same (seed, epoch, index): `{'sources' [mixture, source, T], 'query' [mixture, 128], 'queries' [mixture, source, 128], 'supervised'}`.
+    """Training examples, the same for the same (seed, epoch, index): `{'sources' [mixture, source, T], 'query' [mixture, 512], 'queries' [mixture, source, 512], 'supervised'}`.
 
     `query`: text for all of a mixture, `queries`: for each of its sources (see `bytes_to_texts`; '' and silence where there is none). `supervised`: the share of examples of which single sounds are known.
-    `known`: the share of clips they are drawn from; if both are between 0 and 1, mixtures hold the other clips only. `never`: see `draw_labels`.
-    Raises ValueError for shares outside [0, 1], ManifestError for a label whose clips can't be parted.
+    `known`: the share of clips they are drawn from; where it is below 1, mixtures hold the other clips only. `never`: see `draw_labels`.
+    Raises ValueError for shares outside [0, 1], unknown labels in `never`, and too few labels for a mixture of mixtures; ManifestError for a label whose clips can't be parted.
     """
     def __init__(self, corpus: LabelledCorpus, settings: MixtureSettings, size: int, seed: int, supervised: float = 0.0, known: float = 1.0, never=(), mixtures: int = 2):
         if not 0 <= supervised <= 1 or not 0 < known <= 1: raise ValueError(f'shares lie between 0 and 1; got supervised={supervised}, known={known}')
+        if unknown := sorted({label for pair in never for label in pair} - set(corpus.groups)): raise ValueError(f'never: no label "{unknown[0]}"; there are {", ".join(corpus.groups)}')
         self.corpus, self.settings, self.size, self.seed = corpus, settings, size, seed
         self.supervised, self.never, self.mixtures, self.epoch = supervised, never, mixtures, 0
-        self.withheld = {part: _part_of(corpus, known, part) if known < 1 else set() for part in (False, True)}
+        draw_labels(corpus.groups, mixtures, 1 if supervised == 1 else settings.sources, np.random.default_rng(0), never)
+        parted = known < 1 and supervised > 0
+        self.withheld = {part: _part_of(corpus, known, part) if parted else set() for part in (False, True)}
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
@@ -58,11 +61,15 @@ class LabelledMixtures(PreparedMixtures):
 
     def __len__(self): return self.size
 
-    def __getitem__(self, index: int):
+    def recipes(self, index: int) -> tuple[list[list[dict]], bool]:
+        "Which sounds an example is made of, `[mixture][source]` (see `draw_source`), and whether it is supervised."
         rng, supervised = np.random.default_rng([self.seed, self.epoch, index]), spread_evenly(index, self.supervised)
-        count = 1 if supervised else self.settings.sources
-        labels = draw_labels(self.corpus.groups, self.mixtures, count, rng, self.never)
-        recipes = [[draw_source(self.corpus, label, self.settings, rng, set(self.withheld[supervised])) for label in row] for row in labels]
+        labels = draw_labels(self.corpus.groups, self.mixtures, 1 if supervised else self.settings.sources, rng, self.never)
+        return [[draw_source(self.corpus, str(label), self.settings, rng, set(self.withheld[supervised])) for label in row] for row in labels], supervised
+
+    def __getitem__(self, index: int):
+        recipes, supervised = self.recipes(index)
+        labels, count = [[source['speaker'] for source in recipe] for recipe in recipes], len(recipes[0])
         texts = [[query_of(label) for label in row] + [''] * (self.settings.sources - count) for row in labels]
         return {'sources': torch.stack([render(self.corpus, recipe, self.settings) for recipe in recipes]), 'query': torch.stack([text_to_bytes(query_of(*row)) for row in labels]),
                 'queries': torch.stack([torch.stack([text_to_bytes(text) for text in row]) for row in texts]), 'supervised': supervised}

@@ -32,17 +32,23 @@ def divide(clips: list[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
     clips = [clip for clip in clips if len(clip.labels) == 1]
     pairs, mixtures = [], [clip for clip in clips if clip.split != 'train']
     for label, recordings in _recordings([clip for clip in clips if clip.split == 'train']).items():
+        given = {_recording(clip) for clip in pairs}
+        recordings = [recording for recording in recordings if _recording(recording[0]) not in given]              # of another label, and given away with it
         if len(recordings) < 3: raise ManifestError(f'"{label}" has {len(recordings)} recording(s) for training; it takes three: two for pairs of sound and caption, and one for mixtures')
         count = min(max(2, round(share * len(recordings))), len(recordings) - 1)
         for i, recording in enumerate(recordings[:count]): pairs += [replace(clip, split='valid' if i % HELD_OUT == 0 else 'train') for clip in recording]
         mixtures += [clip for recording in recordings[count:] for clip in recording]
-    return pairs, mixtures
+    given = {_recording(clip) for clip in pairs}
+    return pairs, [clip for clip in mixtures if _recording(clip) not in given]
+
+
+def _recording(clip): return clip.recording or clip.speaker or clip.id
 
 
 def _recordings(clips):
     "Lists of the clips of each recording, by label."
     found = defaultdict(lambda: defaultdict(list))
-    for clip in clips: found[clip.label][clip.recording or clip.speaker or clip.id].append(clip)
+    for clip in clips: found[clip.label][_recording(clip)].append(clip)
     return {label: [recordings[name] for name in sorted(recordings)] for label, recordings in sorted(found.items())}
 
 # %% ../../nbs/data/pairs.ipynb #00000009
@@ -57,7 +63,7 @@ def write_labelled(folder, corpus: str, settings: dict, source) -> Prepared:
     folder, source = Path(folder), Path(source)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
-    pairs, mixtures = divide(read_manifest(source), settings['pairs'])
+    pairs, mixtures = divide(read_manifest(source, check_files=True), settings['pairs'])
     for name, clips in (('pairs', pairs), ('mixtures', mixtures)): write_manifest(folder / f'{name}.jsonl', clips)
     for name, (split, sources) in FROZEN.items():
         clips, shape = LabelledCorpus(folder / 'mixtures.jsonl', split, settings['rate'], source.parent), MixtureSettings(rate=settings['rate'], seconds=settings['seconds'], sources=sources)
@@ -82,11 +88,13 @@ CAPTIONS = ('{}', 'the sound of {}', 'The sound of a {}', '{} playing', 'someone
 
 
 class CaptionedClips(PreparedMixtures):
-    """Pairs `{'mixture' [T], 'caption' [128], 'label' [128]}`, the same for the same (seed, epoch, index); texts as bytes (see `bytes_to_texts`).
+    """Pairs `{'mixture' [T], 'caption' [512], 'label' [512]}`, the same for the same (seed, epoch, index); texts as bytes (see `bytes_to_texts`).
 
     `settings.sources`: at most so many sounds at once; a share `settings.single` of the pairs is one sound. `label`: what sounds, in alphabetical order.
+    Raises ValueError where not all are one sound, and there is no other number of them.
     """
     def __init__(self, corpus: LabelledCorpus, settings: MixtureSettings, size: int, seed: int):
+        if settings.single < 1 and settings.sources < 2: raise ValueError(f'pairs of more than one sound need sources >= 2, or single: 1; got sources={settings.sources}, single={settings.single}')
         self.corpus, self.settings, self.size, self.seed, self.epoch = corpus, settings, size, seed, 0
 
     @classmethod
