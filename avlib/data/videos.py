@@ -6,6 +6,7 @@ __all__ = ['VIDEOS', 'Found', 'sounds_by_name', 'split_names', 'music21', 'vggso
 # %% ../../nbs/data/videos.ipynb #00000002
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +21,18 @@ VIDEOS = {'.mp4', '.mkv', '.webm', '.avi', '.mov'}
 
 
 class Found(NamedTuple):
-    "Clips on disk, their paths relative to the corpus' folder, and the names of those that are listed but not there."
+    "Clips on disk, their paths relative to the corpus' folder, the names of those that are listed but not there, and, of files that can't be read or captions that can't be used, what is wrong."
     clips: list[Clip]
     missing: list[str]
+    damaged: list[str]
+
+    def add(self, root, path, name, split, labels, caption):
+        "Take a clip in, or tell why it can't be."
+        if path is None: return self.missing.append(name)
+        try:
+            info = audio_info(path)
+            self.clips.append(Clip(name, split, path.relative_to(root).as_posix(), info.rate, info.frames, labels() if callable(labels) else labels, caption, recording=name))
+        except ValueError as error: self.damaged.append(f'{name}: {error}')
 
 
 def sounds_by_name(root) -> dict[str, Path]:
@@ -35,11 +45,6 @@ def sounds_by_name(root) -> dict[str, Path]:
     return sounds
 
 
-def _clip(root, path, name, split, labels, caption):
-    info = audio_info(path)
-    return Clip(name, split, path.relative_to(root).as_posix(), info.rate, info.frames, labels, caption, recording=name)
-
-
 def _list(root, *names):
     "The first of some files that is there."
     for name in names:
@@ -48,15 +53,15 @@ def _list(root, *names):
 
 
 def _some(found, root):
-    if not found.clips: raise ManifestError(f'{root}: none of the {len(found.missing)} listed clips is there, the first is {found.missing[0]}; are the files named by their videos?')
+    if not found.clips: raise ManifestError(f'{root}: none of the {len(found.missing) + len(found.damaged)} listed clips can be used; {(found.damaged or [f"{found.missing[0]} is missing: are the files named by their videos?"])[0]}')
     return found
 
 
 def split_names(names, test: float, valid: float, *seed: int) -> dict[str, str]:
-    "A split for each name, drawn by `seed`: shares for test, and of the rest for validation, one at least of each that has a share."
+    "A split for each name, drawn by `seed`: shares for test, and of the rest for validation, one at least of each that has a share, but always one for training."
     drawn = np.random.default_rng(seed).permutation(sorted(names)).tolist()
-    tests = max(1, round(test * len(drawn))) if test else 0
-    valids = max(1, round(valid * (len(drawn) - tests)))
+    tests = min(max(1, round(test * len(drawn))), len(drawn) - 1) if test else 0
+    valids = min(max(1, round(valid * (len(drawn) - tests))), len(drawn) - tests - 1) if valid else 0
     return {name: 'test' if i < tests else 'valid' if i < tests + valids else 'train' for i, name in enumerate(drawn)}
 
 # %% ../../nbs/data/videos.ipynb #00000008
@@ -65,12 +70,12 @@ def music21(root, seed: int = 0) -> Found:
     path, sounds = _list(root, 'MUSIC21_solo_videos.json', 'MUSIC_solo_videos.json'), sounds_by_name(root)
     try: videos = dict(json.loads(path.read_text(encoding='utf-8'))['videos'])
     except (ValueError, KeyError, TypeError) as error: raise ManifestError(f'{path}: is not the list of videos by instrument ({error!r}); copy it anew') from error
-    found = Found([], [])
+    found, listed = Found([], [], []), Counter(name for names in videos.values() for name in set(names))
     for number, (label, names) in enumerate(sorted(videos.items())):
+        names = sorted(name for name in set(names) if listed[name] == 1)
         splits = split_names(names, .2, .1, seed, number)
-        for name in sorted(set(names)):
-            if name in sounds: found.clips.append(_clip(root, sounds[name], name, splits[name], (label.replace(' ', '_'),), f'{label.replace("_", " ")} playing'))
-            else: found.missing.append(name)
+        for name in names: found.add(root, sounds.get(name), name, splits[name], (label.replace(' ', '_'),), f'{label.replace("_", " ")} playing')
+    found.damaged.extend(f'{name}: is listed under {count} instruments' for name, count in sorted(listed.items()) if count > 1)
     return _some(found, root)
 
 # %% ../../nbs/data/videos.ipynb #0000000b
@@ -85,12 +90,11 @@ def vggsound(root, seed: int = 0) -> Found:
         if len(row) != 4 or not row[1].isdigit() or row[3] not in ('train', 'test'): raise ManifestError(f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {",".join(row)}')
     names = [f'{video}_{int(start):06d}' for video, start, _, _ in rows]
     splits = split_names([name for name, row in zip(names, rows) if row[3] == 'train'], 0, .05, seed)
-    found = Found([], [])
+    found = Found([], [], [])
     for name, (video, start, label, _) in zip(names, rows):
         ways = (name, f'{video}_{start}', f'{video}_{1000 * int(start)}_{1000 * int(start) + 10000}')
         here = next((sounds[way] for way in ways if way in sounds), None)
-        if here: found.clips.append(_clip(root, here, name, splits.get(name, 'test'), (label.replace(', ', ' or '),), label))
-        else: found.missing.append(name)
+        found.add(root, here, name, splits.get(name, 'test'), (label.replace(', ', ' or '),), label)
     return _some(found, root)
 
 # %% ../../nbs/data/videos.ipynb #0000000e
@@ -99,17 +103,16 @@ def audiocaps(root) -> Found:
 
     Raises ManifestError where a list or all sounds are missing, ImportError without textblob.
     """
-    sounds, found, seen = sounds_by_name(root), Found([], []), set()
+    sounds, found, seen = sounds_by_name(root), Found([], [], []), set()
     for split, name in (('train', 'train'), ('valid', 'val'), ('test', 'test')):
         path = _list(root, f'{name}.csv', f'dataset/{name}.csv')
         with open(path, newline='', encoding='utf-8') as file: rows = list(csv.DictReader(file))
-        for row in rows:
+        for number, row in enumerate(rows, 2):
             if lacking := {'audiocap_id', 'youtube_id', 'start_time', 'caption'} - {key for key, value in row.items() if value}:
-                raise ManifestError(f'{path}: a line lacks {", ".join(sorted(lacking))}; copy the list anew')
+                raise ManifestError(f'{path}, line {number}: lacks {", ".join(sorted(lacking))}; copy the list anew')
             video = row['youtube_id']
             if video in seen: continue
             seen.add(video)
             here = next((sounds[way] for way in (video, f'Y{video}', f'{video}_{row["start_time"]}', row['audiocap_id']) if way in sounds), None)
-            if here: found.clips.append(_clip(root, here, video, split, tuple(sounding_phrases(row['caption'])), row['caption']))
-            else: found.missing.append(video)
+            found.add(root, here, video, split, lambda: tuple(sounding_phrases(row['caption'])), row['caption'])
     return _some(found, root)

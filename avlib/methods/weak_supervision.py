@@ -40,18 +40,18 @@ def consistency_loss(singles, mixtures, weight=None, present=None):
 DENOMINATORS, SIDES = ('block', 'row'), ('both', 'audio')
 
 
-def contrastive_loss(audio, text, mixture, temperature, labels=None, denominator: str = 'block', sides: str = 'both'):
+def contrastive_loss(audio, text, mixture, temperature, labels=None, denominator: str = 'block', sides: str = 'both', mixtures: int = 0):
     """Loss of every mixture, `[mixtures]`, from embedded sounds and their names, `audio`, `text` `[n, E]`, of any lengths.
 
     `mixture [n]`: the number i of the mixture that a sound belongs to, from 0. `temperature`: τ, a number or a tensor. `labels [n]`: classes; sounds and names of one class that aren't a pair don't count.
-    `denominator`: the 'block' of eq. 3, or a 'row' of it, as is common. `sides`: 'both', or of the 'audio' only. Raises ValueError for other choices. Source: Mahmud et al. 2024, eqs. 3 and 4.
+    `denominator`: the 'block' of eq. 3, or a 'row' of it, as is common. `sides`: 'both', or of the 'audio' only. `mixtures`: how many there are, at least up to the last that is named; the loss is 0 for those without a sound. Raises ValueError for other choices. Source: Mahmud et al. 2024, eqs. 3 and 4.
     """
     for name, value, known in (('denominator', denominator, DENOMINATORS), ('sides', sides, SIDES)):
         if value not in known: raise ValueError(f'{name} is one of {", ".join(known)}; got "{value}"')
     c = torch.nn.functional.normalize(audio, dim=-1) @ torch.nn.functional.normalize(text, dim=-1).mT       # c_ikjt, [n, n]
     logits = (c / temperature).masked_fill(_other_pairs(labels, len(c), c.device), -torch.inf)
     log_zeta = [logits.diag() - _log_denominator(side, mixture, denominator) for side in (logits, logits.mT)[:1 if sides == 'audio' else 2]]
-    return -_mean_of_mixtures(torch.stack(log_zeta).mean(0), mixture)
+    return -_mean_of_mixtures(torch.stack(log_zeta).mean(0), mixture, mixtures)
 
 
 def _other_pairs(labels, n, device):
@@ -67,9 +67,9 @@ def _log_denominator(logits, mixture, denominator):
     return rows.masked_fill(mixture[:, None] != mixture, -torch.inf).logsumexp(-1)
 
 
-def _mean_of_mixtures(values, mixture):
-    count = torch.bincount(mixture).to(values.dtype)
-    return values.new_zeros(len(count)).index_add(0, mixture, values) / count
+def _mean_of_mixtures(values, mixture, mixtures):
+    count = torch.bincount(mixture, minlength=mixtures)
+    return values.new_zeros(len(count)).index_add(0, mixture, values) / count.clamp_min(1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000013
 def weak_supervision_loss(contrastive, consistency, reconstruction, alpha: float = .1, beta: float = 5.0, gamma: float = 10.0):
