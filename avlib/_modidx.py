@@ -937,6 +937,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'avlib.models.clap._leave_out': ('models/clap.html#_leave_out', 'avlib/models/clap.py'),
                                    'avlib.models.clap._miss_nothing': ('models/clap.html#_miss_nothing', 'avlib/models/clap.py'),
                                    'avlib.models.clap._no_roberta': ('models/clap.html#_no_roberta', 'avlib/models/clap.py'),
+                                   'avlib.models.clap._numbers_of_numpy': ('models/clap.html#_numbers_of_numpy', 'avlib/models/clap.py'),
                                    'avlib.models.clap.open_clap': ('models/clap.html#open_clap', 'avlib/models/clap.py'),
                                    'avlib.models.clap.read_clap_weights': ('models/clap.html#read_clap_weights', 'avlib/models/clap.py'),
                                    'avlib.models.clap.ten_seconds': ('models/clap.html#ten_seconds', 'avlib/models/clap.py')},

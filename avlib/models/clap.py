@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -27,8 +28,7 @@ RATE, SAMPLES = 48000, 480000
 def ten_seconds(waveform, rate: int):
     "Sounds `[n, T]` at `rate` Hz as CLAP hears them, `[n, 480000]` at 48 kHz."
     x = resample(waveform, rate, RATE)[..., :SAMPLES]
-    x = x.repeat(1, SAMPLES // x.shape[-1])
-    return F.pad(x, (0, SAMPLES - x.shape[-1]))
+    return x.repeat(1, -(-SAMPLES // x.shape[-1]))[..., :SAMPLES]
 
 # %% ../../nbs/models/clap.ipynb #00000008
 def open_clap(audio: str):
@@ -36,7 +36,9 @@ def open_clap(audio: str):
     if find_spec('laion_clap') is None: raise ImportError('the joint embedding "laion-clap" needs its package: pip install "avlib[clap]"')
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {'HF_HUB_OFFLINE': os.environ.get('HF_HUB_OFFLINE', '1')}))
+        import huggingface_hub.constants                                        # read once, when it is imported
         import transformers
+        stack.enter_context(patch.object(huggingface_hub.constants, 'HF_HUB_OFFLINE', os.environ['HF_HUB_OFFLINE'] not in ('0', '')))
         if 'laion_clap' not in sys.modules:
             for name in ('BertTokenizer', 'BartTokenizer'): stack.enter_context(patch.object(getattr(transformers, name), 'from_pretrained', lambda *args, **kwargs: None))
         try:
@@ -52,6 +54,13 @@ def _no_roberta(error):
     return ValueError(f'CLAP reads words by roberta-base, which is not in the cache of Hugging Face ({said} …); where there is network: huggingface-cli download roberta-base, then copy ~/.cache/huggingface/hub')
 
 
+def _numbers_of_numpy():
+    "What the publishers' files hold beside tensors: scores as NumPy's numbers. None of it runs code."
+    kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)}
+    scalar = np.float64(0).__reduce__()[0]
+    return [scalar, (scalar, 'numpy.core.multiarray.scalar'), np.dtype, *kinds]                    # by its name in NumPy 1 and 2
+
+
 def read_clap_weights(path) -> dict:
     "Tensors of a checkpoint of CLAP. Raises ValueError, with what to put where, for a file that is missing, damaged, or holds more than tensors."
     if not path or not Path(path).is_file():
@@ -60,16 +69,17 @@ def read_clap_weights(path) -> dict:
         if Path(path).suffix == '.safetensors':
             from safetensors.torch import load_file
             state = load_file(path)
-        else: state = torch.load(path, map_location='cpu', weights_only=True)
+        else:
+            with torch.serialization.safe_globals(_numbers_of_numpy()): state = torch.load(path, map_location='cpu', weights_only=True)
+        state = dict(state.get('state_dict', state))
     except Exception as error:
-        raise ValueError(f'{path}: is damaged, or holds more than tensors, which are all that is read ({str(error).splitlines()[0]}); save its "state_dict" as .safetensors where you trust it') from error
-    state = state.get('state_dict', state)
+        raise ValueError(f'{path}: is damaged, or holds more than tensors and numbers, which are all that is read ({type(error).__name__}); where you trust it, save its "state_dict" by safetensors.torch.save_file') from error
     return {name.removeprefix('module.'): tensor for name, tensor in state.items() if not name.endswith('position_ids')}
 
 # %% ../../nbs/models/clap.ipynb #0000000b
 @register_embedding('laion-clap')
 class Clap(nn.Module):
-    """CLAP as a joint embedding: vectors of width 512, 77 tokens of 768; frozen, its weights are not part of a model that uses it.
+    """CLAP as a joint embedding: vectors of width 512, 77 tokens of 768, the `temperature` that it was trained with; frozen, its weights are not part of a model that uses it.
 
     `checkpoint`: its weights (see `read_clap_weights`). `audio_model`: 'HTSAT-tiny' or 'HTSAT-base', as the weights are. Raises ImportError without the package laion-clap, ValueError where weights are missing or don't fit, and for bad texts.
     """
@@ -80,7 +90,7 @@ class Clap(nn.Module):
         try: self.model.load_state_dict(weights, strict=True)
         except RuntimeError as error: raise ValueError(f'{checkpoint}: are not the weights of CLAP with {audio_model} ({str(error).splitlines()[0]}); name the other audio_model') from error
         self.model.eval().requires_grad_(False)
-        self.width, self.context, self.token_width = 512, 77, 768
+        self.width, self.context, self.token_width, self.temperature = 512, 77, 768, 1 / self.model.get_logit_scale()[0].item()
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_post_hook(_miss_nothing)
 
@@ -88,7 +98,7 @@ class Clap(nn.Module):
 
     def audio(self, waveform, rate: int):
         "Embedded sounds, `[..., T] -> [..., 512]`."
-        if not waveform.shape[-1]: raise ValueError('there are no samples to embed')
+        if not waveform.numel(): raise ValueError('there are no samples to embed')
         sounds = ten_seconds(waveform.reshape(-1, waveform.shape[-1]), rate)
         found = self.model.get_audio_embedding([{'waveform': sound} for sound in sounds])
         return found.reshape(*waveform.shape[:-1], -1)

@@ -6,6 +6,7 @@ __all__ = ['EMBEDDINGS', 'HOMES', 'register_embedding', 'build_embedding', 'word
 # %% ../../nbs/models/joint_embedding.ipynb #00000002
 import importlib
 import re
+import unicodedata
 import warnings
 import zlib
 
@@ -40,7 +41,7 @@ def build_embedding(name: str = 'small', **settings):
 # %% ../../nbs/models/joint_embedding.ipynb #00000007
 def words_of(text: str, context: int) -> list[str]:
     "Lower-case words of a query, `context` at most; more are left out with a warning. Raises ValueError for a query without any."
-    words = re.findall(r"[\w']+", text.lower())
+    words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", unicodedata.normalize('NFKC', text).lower())
     if not words: raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
     if len(words) > context: warnings.warn(f'a query of {len(words)} words is longer than the {context} that are read; left out: "{" ".join(words[context:])}"', stacklevel=2)
     return words[:context]
@@ -74,7 +75,7 @@ class SmallEmbedding(nn.Module):
 
     def audio(self, waveform, rate: int):
         "Embedded sounds, `[..., T] -> [..., E]`."
-        if not waveform.shape[-1]: raise ValueError('there are no samples to embed')
+        if not waveform.numel(): raise ValueError('there are no samples to embed')
         x = resample(waveform, rate, self.rate)
         x = F.pad(x, (0, max(self.n_fft - x.shape[-1], 0)))
         x = self.convolutions(self.spectrogram(x.reshape(-1, x.shape[-1]))[:, None])                            # [n, C, band, frame]
