@@ -70,7 +70,9 @@ class Up(nn.Module):
         return self.conv(x, skip)
 
 
-def upsample(x): return F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=True)
+def upsample(x):
+    "Twice as many bins in both directions, bilinearly, corners on corners."
+    return F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=True)
 
 # %% ../../nbs/models/unet.ipynb #0000000e
 class Attention(nn.Module):
