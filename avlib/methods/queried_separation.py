@@ -169,7 +169,6 @@ class QueriedSeparation(nn.Module):
         return {'total': total, 'reconstruction': reconstruction.mean().detach(), **{name: value.mean().detach() for name, value in weak.items()}}
 
 
-
 def _counts(texts, shape):
     "How often each answer counts in the sum over its mixture, `[B, M, K]`: not at all without a text, half where it is asked twice."
     K = shape[-1]

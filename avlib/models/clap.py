@@ -16,7 +16,6 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ..dsp.resample import resample
 from .joint_embedding import register_embedding
@@ -79,7 +78,7 @@ def read_clap_weights(path) -> dict:
 # %% ../../nbs/models/clap.ipynb #0000000b
 @register_embedding('laion-clap')
 class Clap(nn.Module):
-    """CLAP as a joint embedding: vectors of width 512, 77 tokens of 768, the `temperature` that it was trained with; frozen, its weights are not part of a model that uses it.
+    """CLAP as a joint embedding: vectors of width 512, 77 tokens of 768; frozen, its weights are not part of a model that uses it.
 
     `checkpoint`: its weights (see `read_clap_weights`). `audio_model`: 'HTSAT-tiny' or 'HTSAT-base', as the weights are. Raises ImportError without the package laion-clap, ValueError where weights are missing or don't fit, and for bad texts.
     """
@@ -90,7 +89,7 @@ class Clap(nn.Module):
         try: self.model.load_state_dict(weights, strict=True)
         except RuntimeError as error: raise ValueError(f'{checkpoint}: are not the weights of CLAP with {audio_model} ({str(error).splitlines()[0]}); name the other audio_model') from error
         self.model.eval().requires_grad_(False)
-        self.width, self.context, self.token_width, self.temperature = 512, 77, 768, 1 / self.model.get_logit_scale()[0].item()
+        self.width, self.context, self.token_width = 512, 77, 768
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_post_hook(_miss_nothing)
 
