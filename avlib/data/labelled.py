@@ -57,6 +57,12 @@ class LabelledMixtures(PreparedMixtures):
         mixtures = MixtureSettings(rate=prepared.rate, **settings['mixtures'])
         return cls(labelled_corpus(prepared, 'train'), mixtures, size, seed, **{name: settings[name] for name in ('supervised', 'known', 'never') if name in settings})
 
+    @staticmethod
+    def frozen(prepared, split: str, domain: str): return frozen_queries(prepared, 'valid' if split == 'valid' else domain)
+
+    @staticmethod
+    def domains(prepared) -> list[str]: return [name for name, (split, _) in FROZEN.items() if split == 'test']
+
     def set_epoch(self, epoch: int): self.epoch = epoch
 
     def __len__(self): return self.size

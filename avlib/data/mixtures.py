@@ -119,6 +119,9 @@ class PreparedMixtures(Dataset):
     def frozen(prepared, split: str, domain: str): return prepared.frozen(split, domain)
 
     @staticmethod
+    def domains(prepared) -> list[str]: return prepared.domains
+
+    @staticmethod
     def card(prepared) -> dict: return prepared.card
 
     @staticmethod

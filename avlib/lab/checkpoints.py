@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['CheckpointError', 'resolve', 'build_method', 'save_tensors', 'load_tensors', 'digest', 'save_model', 'load_model',
-           'bundled_models', 'trained_models', 'find_model']
+           'take_weights', 'bundled_models', 'trained_models', 'find_model']
 
 # %% ../../nbs/lab/checkpoints.ipynb #00000002
 import hashlib
@@ -101,6 +101,19 @@ def _load_state(method, tensors, path):
         raise CheckpointError(f'{path}: the weights do not fit the settings in the card; retrain or copy both files again') from error
 
 
+def take_weights(method, path):
+    """Put the weights of another model into a fresh method, those of the names that both have; what only one of them has stays as it is.
+
+    Raises CheckpointError where the file is missing or damaged, there is no such name, or sizes differ.
+    """
+    given, own = load_tensors(path)[0], method.state_dict()
+    shared = {name: tensor for name, tensor in given.items() if name in own}
+    if other := [name for name, tensor in shared.items() if tensor.shape != own[name].shape]:
+        raise CheckpointError(f'{path}: "{other[0]}" has the shape {list(given[other[0]].shape)} where {list(own[other[0]].shape)} is needed; start from a model of the same sizes')
+    if not shared: raise CheckpointError(f'{path}: has none of the weights that are needed; start from another model')
+    method.load_state_dict(shared, strict=False)
+
+
 def bundled_models() -> dict[str, Path]:
     "Models that come with the package, by name."
     folder = Path(avlib.__file__).parent / 'weights'
@@ -109,7 +122,7 @@ def bundled_models() -> dict[str, Path]:
 
 def trained_models(runs='runs') -> dict[str, Path]:
     "Models that the pipeline trained here, by `CORPUS/PROFILE/EXPERIMENT-SEED` and, where that is unique, by the experiment alone."
-    paths = sorted(Path(runs).glob('*/*/train/*/model.safetensors'))
+    paths = sorted(Path(runs).glob('*/*/*/*/model.safetensors'))
     full = {f'{p.parents[3].name}/{p.parents[2].name}/{p.parent.name}': p for p in paths}
     names = [p.parent.name for p in paths]
     return {**{p.parent.name: p for p in paths if names.count(p.parent.name) == 1}, **full}
