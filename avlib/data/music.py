@@ -190,14 +190,16 @@ def _even(signal):
 
 # %% ../../nbs/data/music.ipynb #00000015
 def write_music_corpus(folder, rate: int, phrases_per_instrument: int, seed: int, seconds: float = 4.0,
-                       held_out: float = .15) -> Path:
-    """Write phrases of all instruments to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is
+                       held_out: float = .15, instruments=None) -> Path:
+    """Write phrases of all instruments, or of those named, to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is
     given back.
 
     `held_out`: the share of phrases for validation and for test each, one at least. A phrase depends on `seed`,
     instrument and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError for fewer
-    than three phrases, or a share out of (0, 0.5).
+    than three phrases, a share out of (0, 0.5), or an unknown instrument.
     """
+    chosen = [name for name in INSTRUMENTS if instruments is None or name in instruments]
+    for name in instruments or (): _known(name)
     if phrases_per_instrument < 3 or not 0 < held_out < .5:
         raise ValueError(f'three splits need three phrases, and a share between 0 and 0.5; got '
                          f'{phrases_per_instrument} and {held_out}')
@@ -205,7 +207,7 @@ def write_music_corpus(folder, rate: int, phrases_per_instrument: int, seed: int
     manifest.unlink(missing_ok=True)
     held = max(1, round(held_out * phrases_per_instrument))
     splits = (['test'] * held + ['valid'] * held + ['train'] * phrases_per_instrument)[:phrases_per_instrument]
-    jobs = [(name, number, i, split) for number, name in enumerate(INSTRUMENTS) for i, split in enumerate(splits)]
+    jobs = [(name, number, i, split) for number, name in enumerate(INSTRUMENTS) for i, split in enumerate(splits) if name in chosen]
     clips = [_write_clip(manifest.parent, rate, seed, seconds, *job)
              for job in tqdm(jobs, desc='music', unit='phrase', mininterval=1)]
     return write_manifest(manifest, clips)

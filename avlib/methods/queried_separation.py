@@ -21,7 +21,7 @@ from ..models.unet import ConditionalUNet
 class QueriedSettings:
     """Settings of queried separation; the defaults are the paper's.
 
-    `rate` in Hz; `n_fft`, `hop` in samples. `unet`, `embedding`: settings of the network and of the joint embedding (with its `name`). `alpha`, `beta`, `gamma`: weights of the contrastive, consistency and reconstruction losses (eq. 6),
+    `rate` in Hz; `n_fft`, `hop` in samples. `unet`, `embedding`: settings of the network and of the joint embedding (with its `name`). `alpha`, `beta`, `gamma`: weights of the contrastive, consistency and reconstruction losses (eq. 6), `delta`: of the absence loss (beyond the paper),
     `lambda_s`, `lambda_u`: of the supervised and the unsupervised part (eq. 7). `temperature`: τ of eq. 4, learned if `learn_temperature`. `singles`: single sounds are asked of their own 'component' mixture (Algorithm 1), or of the whole 'mixture' (released).
     `weighting`: of bins in the reconstruction losses, 'none' or by 'loudness' (released). `denominator`, `sides`, `duplicates` ('mask' or 'keep'): see `contrastive_loss`. Raises ValueError for other choices and negative weights.
     """
@@ -33,6 +33,7 @@ class QueriedSettings:
     alpha: float = .1
     beta: float = 5.0
     gamma: float = 10.0
+    delta: float = 0.0
     lambda_s: float = 5.0
     lambda_u: float = 1.0
     temperature: float = .07
@@ -46,8 +47,9 @@ class QueriedSettings:
     def __post_init__(self):
         for name, known in (('singles', ('component', 'mixture')), ('weighting', ('none', 'loudness')), ('denominator', DENOMINATORS), ('sides', SIDES), ('duplicates', ('mask', 'keep'))):
             if getattr(self, name) not in known: raise ValueError(f'{name} is one of {", ".join(known)}; got "{getattr(self, name)}"')
-        weights = (self.alpha, self.beta, self.gamma, self.lambda_s, self.lambda_u)
+        weights = (self.alpha, self.beta, self.gamma, self.delta, self.lambda_s, self.lambda_u)
         if not all(0 <= weight < float('inf') for weight in weights) or not self.temperature > 0: raise ValueError(f'weights are 0 or more, and the temperature is positive; got {self}')
+        if self.delta and self.singles == 'mixture': raise ValueError('absence is known of a component mixture only: delta > 0 needs singles="component"')
         if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2: raise ValueError(f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}')
 
 # %% ../../nbs/methods/queried_separation.ipynb #00000007
@@ -126,8 +128,8 @@ class QueriedSeparation(nn.Module):
         magnitudes, whole = self._spectrum(mixtures).abs(), self._spectrum(mixtures.sum(1))
         state = self.encode(whole)
         reconstruction = self._reconstruction(state, whole, magnitudes, batch['query'])
-        weak = {'contrastive': reconstruction.new_zeros(()), 'consistency': reconstruction.new_zeros(())}
-        if (self.settings.alpha or self.settings.beta) and unsupervised.any():
+        weak = {name: reconstruction.new_zeros(()) for name in ('contrastive', 'consistency', 'absence')}
+        if (self.settings.alpha or self.settings.beta or self.settings.delta) and unsupervised.any():
             weak = self._weak_terms(mixtures[unsupervised], batch['queries'][unsupervised])
         return self._total(reconstruction, unsupervised, weak)
 
@@ -141,19 +143,27 @@ class QueriedSeparation(nn.Module):
     def _weight(self, magnitude): return loudness(magnitude) if self.settings.weighting == 'loudness' else None
 
     def _weak_terms(self, mixtures, queries):
-        "Eqs. 3 and 5 for each mixture of mixtures; `mixtures [B, M, T]`, `queries [B, M, K, L]`. Algorithm 1, lines 9 to 14."
+        "Eqs. 3 and 5, and the absence loss, for each mixture of mixtures; `mixtures [B, M, T]`, `queries [B, M, K, L]`. Algorithm 1, lines 9 to 14."
         B, M, K = queries.shape[:3]
         texts = bytes_to_texts(queries)
         tokens, vectors = self.texts(texts)
         asked = mixtures if self.settings.singles == 'component' else mixtures.sum(1, keepdim=True).expand_as(mixtures)
         spectrum, magnitudes = self._spectrum(asked.flatten(0, 1)), self._spectrum(mixtures).abs()
-        singles = self.masks(self.encode(spectrum), tokens.view(B * M, K, *tokens.shape[1:]))
-        consistency = consistency_loss((singles * spectrum.abs()[:, None]).unflatten(0, (B, M)), magnitudes, self._weight(magnitudes), _counts(texts, (B, M, K)).to(magnitudes))
+        counts, state, tokens = _counts(texts, (B, M, K)).to(magnitudes), self.encode(spectrum), tokens.view(B, M, K, *tokens.shape[1:])
+        singles = self.masks(state, tokens.flatten(0, 1))
+        weak = {'consistency': consistency_loss((singles * spectrum.abs()[:, None]).unflatten(0, (B, M)), magnitudes, self._weight(magnitudes), counts)}
+        weak |= {name: torch.zeros_like(weak['consistency']) for name in ('contrastive', 'absence')}
+        if self.settings.delta: weak['absence'] = self._absence(state, mixtures, tokens, counts)
         heard = [i for i, text in enumerate(texts) if text and text not in texts[i - i % K:i]]                # each name of a mixture once
-        if not self.settings.alpha or not heard: return {'consistency': consistency, 'contrastive': torch.zeros_like(consistency)}
+        if not self.settings.alpha or not heard: return weak
         sounds = self._sounds(singles, spectrum, mixtures.shape[-1]).flatten(0, 1)[heard]
         contrastive = self._contrast(sounds, vectors[heard], [texts[i] for i in heard], torch.tensor(heard, device=sounds.device) // K, B * M)
-        return {'consistency': consistency, 'contrastive': contrastive.view(B, M).sum(1)}
+        return weak | {'contrastive': contrastive.view(B, M).sum(1)}
+
+    def _absence(self, state, mixtures, tokens, counts):
+        "What is left, `[B]`, of mixtures `[B, M, T]` (which are in `state`) when they are asked for the sounds of the one before."
+        foreign = self.masks(state, tokens.roll(1, 1).flatten(0, 1)) * self._spectrum(mixtures.flatten(0, 1)).abs()[:, None]
+        return (counts.roll(1, 1) * foreign.mean((-2, -1)).view(counts.shape)).sum((1, 2)) / counts.shape[-1]
 
     def _contrast(self, sounds, vectors, texts, mixture, mixtures):
         "Eq. 3 for each of the mixtures, in full precision."
@@ -165,7 +175,8 @@ class QueriedSeparation(nn.Module):
     def _total(self, reconstruction, unsupervised, weak):
         s = self.settings
         known, mixed = reconstruction[~unsupervised], reconstruction[unsupervised]
-        total = semi_supervised_loss(known.mean() if len(known) else 0., weak_supervision_loss(weak['contrastive'], weak['consistency'], mixed, s.alpha, s.beta, s.gamma) if len(mixed) else 0., s.lambda_s, s.lambda_u)
+        taught = weak_supervision_loss(weak['contrastive'], weak['consistency'], mixed, s.alpha, s.beta, s.gamma) + s.delta * weak['absence'].mean() if len(mixed) else 0.
+        total = semi_supervised_loss(known.mean() if len(known) else 0., taught, s.lambda_s, s.lambda_u)
         return {'total': total, 'reconstruction': reconstruction.mean().detach(), **{name: value.mean().detach() for name, value in weak.items()}}
 
 
