@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from avlib.data.mixtures import MixtureSettings
-from avlib.lab.checkpoints import build_method
+from avlib.lab.checkpoints import build_method, resolve
 from avlib.lab.experiments import Experiment
 from avlib.lab.trainer import TrainSettings
 
@@ -67,3 +67,25 @@ def test_the_root_pipeline_is_the_tiny_profile():
     pipeline = yaml.safe_load((Path(__file__).parent.parent / 'dvc.yaml').read_text())
     told = pipeline['vars'][0]
     assert {key: told[key] for key in PARAMS['profiles']['tiny']} == PARAMS['profiles']['tiny']
+
+
+@pytest.mark.parametrize('paper, profile, name', [(paper, profile, name) for paper, kind in (('starts', 'bimodal_starts'), ('bimodal', 'bimodal_experiments'))
+                                                  for profile, chosen in PARAMS['profiles'].items() for name in chosen.get(kind, [])])
+def test_settings_of_queried_separation_are_complete_and_accepted(paper, profile, name):
+    run = Experiment(paper, name, profile, 'music')
+    settings, rate = run.settings, PARAMS['labelled'][profile]['rate']
+    TrainSettings(**settings['train'])
+    assert MixtureSettings(rate=rate, **settings['mixtures']).seconds <= PARAMS['labelled'][profile]['seconds']
+    method = resolve(settings['method']).settings_class(**settings['settings'])
+    assert method.rate == rate and 0 <= settings['supervised'] <= 1
+    assert run.start is None or run.start.settings['stage'] in ('start', 'embedding')
+    assert run.start is None or run.start.name in PARAMS['profiles'][profile]['bimodal_starts'] + ['small'], f'{name} starts from what the profile does not train'
+
+
+def test_queried_separation_has_the_settings_of_the_paper():
+    "Section 4, appendices D and E, table 9: 50 epochs, Adam at 1e-3, a tenth after every 15; weights .1, 5, 10 and 5, 1; 65,535 samples at 11 kHz; CLAP."
+    settings = Experiment('bimodal', 'weak-2', 'paper', 'music').settings
+    train, method = settings['train'], resolve(settings['method']).settings_class(**settings['settings'])
+    assert (train['epochs'], train['learning_rate'], train['schedule']) == (50, 1e-3, 'drops')
+    assert (method.alpha, method.beta, method.gamma, method.lambda_s, method.lambda_u, method.delta) == (.1, 5., 10., 5., 1., 0.)
+    assert round(method.rate * settings['mixtures']['seconds']) in range(65_530, 65_540) and method.embedding == {'name': 'laion-clap'} and method.unet == {}

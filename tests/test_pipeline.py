@@ -12,9 +12,10 @@ import yaml
 
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run
 
-PAPERS = ('mixit', 'boot')
+PAPERS = {'mixit': 'speech', 'boot': 'speech', 'bimodal': 'music'}      # and what they are heard on
+SPEECH = [paper for paper, corpus in PAPERS.items() if corpus == 'speech']
 REPORTS = {f'{paper}-report' for paper in PAPERS}
-CLAIMS = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6', 'boot-t1-a', 'boot-t1-b', 'boot-t1-c', 'boot-f2'}
+CLAIMS = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6', 'boot-t1-a', 'boot-t1-b', 'boot-t1-c', 'boot-f2', 'bimodal-t1-a', 'bimodal-t1-b', 'bimodal-t8'}
 FIELDS = {'id', 'paper', 'statement', 'paper_value', 'value', 'interval', 'seeds', 'verdict', 'cause', 'hardware', 'commit'}
 WARM_S = 30
 
@@ -49,7 +50,8 @@ def would_run(tree) -> set[str]:
 
 def all_stages(tree) -> set[str]:
     runs = {f'{paper}-{step}@{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
-    return {'prepare', 'boot-spatialize', 'mixit-bundled', 'claims'} | REPORTS | runs
+    starts = {f'bimodal-start@{name}-0' for name in yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['bimodal_starts']}
+    return {'prepare', 'boot-spatialize', 'mixit-bundled', 'claims', 'bimodal-prepare', 'bimodal-embed@0'} | REPORTS | runs | starts
 
 
 @pytest.fixture
@@ -96,8 +98,8 @@ def test_page_of_the_paper_shows_files_that_exist(smoke, paper):
 
 def test_weights_come_with_cards(smoke):
     """Weights without settings, data and versions can be neither used nor trusted."""
-    for name in [name for paper in PAPERS for name in planned(smoke[0], paper)]:
-        folder = smoke[0] / f'runs/speech/smoke/train/{name}-0'
+    for corpus, name in [(corpus, name) for paper, corpus in PAPERS.items() for name in planned(smoke[0], paper)]:
+        folder = smoke[0] / f'runs/{corpus}/smoke/train/{name}-0'
         assert {path.name for path in folder.iterdir()} == {'model.safetensors', 'model.json', 'last.safetensors', 'log.jsonl'}
         card = json.loads((folder / 'model.json').read_text())
         assert card['experiment'] == name and card['rate'] == 8000 and len(card['sha256']) == 64 and 'versions' in card
@@ -110,7 +112,7 @@ def test_results_hold_every_example(smoke):
     """Reports bootstrap over examples: each result keeps them all, of the same frozen mixtures in the same order."""
     tree = smoke[0]
     results = {path.stem: json.loads(path.read_text()) for path in (tree / 'runs/speech/smoke/results').glob('*.json')}
-    mixit, boot = ({f'{name}-0' for name in planned(tree, paper)} for paper in PAPERS)
+    mixit, boot = ({f'{name}-0' for name in planned(tree, paper)} for paper in SPEECH)
     assert set(results) == {'bundled', 'spatial'} | mixit | boot
     frozen = [json.loads(line)['id'] for line in (tree / 'data/smoke/speech/test.jsonl').read_text().splitlines()]
     for name in {'bundled'} | mixit: assert [row['id'] for row in results[name]['examples']] == frozen
@@ -121,9 +123,9 @@ def test_executed_notebooks_are_whole(smoke):
     """They are the log of a run: every cell run, in order, none failed, no half-executed copy beside them."""
     tree = smoke[0]
     runs = {f'{step}-{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
-    names = {'prepare', 'spatialize', 'evaluate-bundled', *PAPERS, *runs}
-    paths = sorted((tree / 'runs/speech/smoke/notebooks').iterdir())
-    assert {path.name for path in paths} == {f'{name}.ipynb' for name in names}
+    names = ['prepare', 'spatialize', 'evaluate-bundled', 'prepare', 'embed-0', 'start-start-3-0', *PAPERS, *runs]
+    paths = sorted((tree / 'runs').glob('*/smoke/notebooks/*'))
+    assert sorted(path.name for path in paths) == sorted(f'{name}.ipynb' for name in names)
     for path in paths:
         cells = [cell for cell in json.loads(path.read_text())['cells'] if cell['cell_type'] == 'code']
         counts = [cell['execution_count'] for cell in cells]
@@ -159,13 +161,16 @@ def test_a_change_of_one_experiment_reruns_that_one_only(tree):
     """Stages declare the keys they read: the other experiments' training stays."""
     name = planned(tree)[-1]
     change_settings(tree, lambda settings: settings['mixit']['experiments'][name].update(unsupervised=.7))
-    assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'claims'} | REPORTS
+    assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'claims'} | {f'{paper}-report' for paper in SPEECH}
 
 
 def test_a_change_of_the_data_reruns_everything(tree):
-    """All that is trained or judged stands on prepared data."""
+    """All that is trained or judged stands on prepared data: on speech, or on music."""
     change_settings(tree, lambda settings: settings['prepare']['smoke'].update(seed=1))
-    assert would_run(tree) == all_stages(tree)
+    music = {name for name in all_stages(tree) if name.startswith('bimodal-')}
+    assert would_run(tree) == all_stages(tree) - music
+    change_settings(tree, lambda settings: (settings['prepare']['smoke'].update(seed=0), settings['labelled']['smoke'].update(seed=1)))
+    assert would_run(tree) == music | {'claims'}
 
 
 def test_another_profile_is_none_of_this_ones_business(tree):
