@@ -516,6 +516,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'avlib.lab.by_cue.separate_by_ensemble': ('lab/by_cue.html#separate_by_ensemble', 'avlib/lab/by_cue.py')},
             'avlib.lab.by_query': { 'avlib.lab.by_query.Answers': ('lab/by_query.html#answers', 'avlib/lab/by_query.py'),
                                     'avlib.lab.by_query.Answers.__init__': ('lab/by_query.html#answers.__init__', 'avlib/lab/by_query.py'),
+                                    'avlib.lab.by_query.Answers._unknown': ('lab/by_query.html#answers._unknown', 'avlib/lab/by_query.py'),
                                     'avlib.lab.by_query.Answers.images': ('lab/by_query.html#answers.images', 'avlib/lab/by_query.py'),
                                     'avlib.lab.by_query.Answers.told': ('lab/by_query.html#answers.told', 'avlib/lab/by_query.py'),
                                     'avlib.lab.by_query.file_names': ('lab/by_query.html#file_names', 'avlib/lab/by_query.py'),

@@ -29,9 +29,9 @@ def file_names(queries: list[str], rest: bool = False) -> list[str]:
 
 # %% ../../nbs/lab/by_query.ipynb #00000008
 class Answers:
-    "What `separate_by` needs: `images(x [channel, T]) -> [channel, query, T]`; keeps levels and agreements."
-    def __init__(self, method, queries: list[str]):
-        self.method, self.queries = method, queries
+    "What `separate_by` needs: `images(x [channel, T]) -> [channel, query, T]`; keeps levels and agreements. `labels`: the names that the model was taught."
+    def __init__(self, method, queries: list[str], labels=()):
+        self.method, self.queries, self.labels = method, queries, labels
         self.heard, self.energy, self.agreed = 0., torch.zeros(len(queries)), torch.zeros(len(queries))
 
     def images(self, x):
@@ -47,7 +47,13 @@ class Answers:
         "A line for each query: how loud its answer is beside the mixture, and how well it agrees with its words, -1 to 1."
         level = 10 * torch.log10(self.energy / max(self.heard, 1e-20) + 1e-12)
         agreement = self.agreed / self.energy.clamp_min(1e-20)
-        return [f'{query}: {db:.1f} dB of the mixture, agreement {cosine:.2f}' for query, db, cosine in zip(self.queries, level, agreement)]
+        return [f'{query}: {db:.1f} dB of the mixture, agreement {cosine:.2f}{self._unknown(query)}' for query, db, cosine in zip(self.queries, level, agreement)]
+
+    def _unknown(self, query):
+        "What to say of a query that shares no word with what the model was taught."
+        words = lambda text: set(re.findall(r'\w+', text.replace('_', ' ').lower()))
+        if not self.labels or words(query) & words(' '.join(self.labels)): return ''
+        return f'; the model was never taught this name, but {", ".join(self.labels)}'.replace('_', ' ')
 
 
 def separate_by_query(path, model, out, queries: list[str], rest: bool = False, suffix: str | None = None, runs='runs', progress: bool = True) -> tuple[list[Path], str]:
@@ -60,5 +66,5 @@ def separate_by_query(path, model, out, queries: list[str], rest: bool = False, 
     names = file_names(queries, rest)
     method, card = load_model(model, runs)
     if not hasattr(method, 'texts'): raise ValueError(f'the model "{model}" answers no queries; take one that was trained on queries, or leave --query out')
-    answers = Answers(method, queries)
+    answers = Answers(method, queries, card.get('prepared', {}).get('labels', ()))
     return separate_by(answers, card['rate'], path, info, out, None, suffix, progress, names, rest), '\n'.join(answers.told())
