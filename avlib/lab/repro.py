@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['EMBEDDED', 'EMBEDDED_MUSIC', 'SYNTHESIZER', 'STARTS', 'pipeline_text', 'report_folder', 'pipeline_file', 'repro',
-           'waves', 'single_stages', 'preparations', 'deal', 'run_pipeline', 'finish', 'mend_lock', 'main',
+           'waves', 'single_stages', 'preparations', 'deal', 'run_pipeline', 'finish', 'mend_locks', 'main',
            'default_jobs']
 
 # %% ../../nbs/lab/repro.ipynb #00000002
@@ -161,7 +161,7 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
     """
     def stop(signum, frame): raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, stop)
-    mend_lock(path)
+    mend_locks(root, path)
     if status := finish([repro(root, path, preparations(path))]): return status
     end, status = time.monotonic() + 3600 * hours, 0
     for wave in waves(root, path):
@@ -199,15 +199,20 @@ def _stop(running, patience: float = 60.0):
         time.sleep(.2)
 
 
-def mend_lock(path: Path):
-    "Remove a lock file that a killed dvc left half-written beside the pipeline `path`: what was trained is found done by its own files, and judged again."
-    lock = path.with_name('dvc.lock')
-    if not lock.is_file(): return
-    try: whole = 'schema' in (yaml.safe_load(lock.read_text()) or {})
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError): whole = False
-    if whole: return
-    print(f'{lock} was left half-written; it is made anew', file=sys.stderr)
-    lock.unlink()
+def mend_locks(root: Path, path: Path):
+    """Remove what a killed dvc left half-written: the lock file beside the pipeline `path` (what was trained is found done by its own files, and judged again),
+    and dvc's note of who reads and writes what, which is JSON, or YAML as well."""
+    for file, wanted in ((path.with_name('dvc.lock'), 'schema'), (root / '.dvc/tmp/rwlock', '')):
+        if file.is_file() and not _is_whole(file, wanted):
+            print(f'{file} was left half-written; it is made anew', file=sys.stderr)
+            file.unlink()
+
+
+def _is_whole(file, wanted):
+    "Whether a file holds a mapping, with the key `wanted`, if one is."
+    try: found = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError): return False
+    return isinstance(found, dict) and (not wanted or wanted in found)
 
 
 def main(arguments=None):
