@@ -671,6 +671,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'avlib.lab.repro.repro': ('lab/repro.html#repro', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.run_pipeline': ('lab/repro.html#run_pipeline', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.single_stages': ('lab/repro.html#single_stages', 'avlib/lab/repro.py'),
+                                 'avlib.lab.repro.up_to_date': ('lab/repro.html#up_to_date', 'avlib/lab/repro.py'),
                                  'avlib.lab.repro.waves': ('lab/repro.html#waves', 'avlib/lab/repro.py')},
             'avlib.lab.results': { 'avlib.lab.results.Results': ('lab/results.html#results', 'avlib/lab/results.py'),
                                    'avlib.lab.results.Results.__init__': ('lab/results.html#results.__init__', 'avlib/lab/results.py'),

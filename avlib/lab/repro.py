@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['EMBEDDED', 'EMBEDDED_MUSIC', 'SYNTHESIZER', 'STARTS', 'pipeline_text', 'report_folder', 'pipeline_file', 'repro',
-           'waves', 'single_stages', 'preparations', 'deal', 'run_pipeline', 'finish', 'mend_locks', 'main',
-           'default_jobs']
+           'waves', 'single_stages', 'preparations', 'deal', 'run_pipeline', 'up_to_date', 'finish', 'mend_locks',
+           'main', 'default_jobs']
 
 # %% ../../nbs/lab/repro.ipynb #00000002
 import argparse
@@ -162,6 +162,7 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
     def stop(signum, frame): raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, stop)
     mend_locks(root, path)
+    if up_to_date(root, path): return 0
     if status := finish([repro(root, path, preparations(path))]): return status
     end, status = time.monotonic() + 3600 * hours, 0
     for wave in waves(root, path):
@@ -170,6 +171,12 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
         rest = single_stages(path)                                                               # none where nothing is judged
         return finish([repro(root, path, rest)]) if rest else 0
     return status or finish([repro(root, path)])
+
+
+def up_to_date(root: Path, path: Path) -> bool:
+    "Whether dvc finds nothing to do: one look in the place of a call for every wave."
+    look = [sys.executable, '-m', 'dvc', 'status', '--quiet', str(path.relative_to(root))]
+    return subprocess.run(look, cwd=root, capture_output=True).returncode == 0
 
 
 def finish(running: list[subprocess.Popen], seconds: float = math.inf) -> int | None:
