@@ -176,7 +176,7 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
 def up_to_date(root: Path, path: Path) -> bool:
     "Whether dvc finds nothing to do: one look in the place of a call for every wave."
     look = [sys.executable, '-m', 'dvc', 'status', '--quiet', str(path.relative_to(root))]
-    return subprocess.run(look, cwd=root, capture_output=True).returncode == 0
+    return finish([subprocess.Popen(look, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]) == 0
 
 
 def finish(running: list[subprocess.Popen], seconds: float = math.inf) -> int | None:
