@@ -56,7 +56,6 @@ weights: ## take the models that come with the package out of runs/, as far as t
 	}
 	take mixit-speech speech/tiny/train/1or2-p100-sparse-0
 	take mixit-speech-long speech/long/train/1or2-p100-sparse-0
-	take music-queries music/small/train/weak-3-0
 
 clean: ## remove what is quickly rebuilt: site and build folders (.venv, data and runs stay)
 	rm -rf site build dist .cache *.egg-info .pytest_cache .hypothesis
