@@ -122,7 +122,7 @@ def bundled_models() -> dict[str, Path]:
 
 def trained_models(runs='runs') -> dict[str, Path]:
     "Models that the pipeline trained here, by `CORPUS/PROFILE/EXPERIMENT-SEED` and, where that is unique, by the experiment alone."
-    paths = sorted(Path(runs).glob('*/*/*/*/model.safetensors'))
+    paths = sorted(Path(runs).glob('*/*/train/*/model.safetensors'))
     full = {f'{p.parents[3].name}/{p.parents[2].name}/{p.parent.name}': p for p in paths}
     names = [p.parent.name for p in paths]
     return {**{p.parent.name: p for p in paths if names.count(p.parent.name) == 1}, **full}
