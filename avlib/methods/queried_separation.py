@@ -153,16 +153,16 @@ class QueriedSeparation(nn.Module):
         singles = self.masks(state, tokens.flatten(0, 1))
         weak = {'consistency': consistency_loss((singles * spectrum.abs()[:, None]).unflatten(0, (B, M)), magnitudes, self._weight(magnitudes), counts)}
         weak |= {name: torch.zeros_like(weak['consistency']) for name in ('contrastive', 'absence')}
-        if self.settings.delta: weak['absence'] = self._absence(state, mixtures, tokens, counts)
+        if self.settings.delta: weak['absence'] = self._absence(state, spectrum.abs(), tokens, counts)
         heard = [i for i, text in enumerate(texts) if text and text not in texts[i - i % K:i]]                # each name of a mixture once
         if not self.settings.alpha or not heard: return weak
         sounds = self._sounds(singles, spectrum, mixtures.shape[-1]).flatten(0, 1)[heard]
         contrastive = self._contrast(sounds, vectors[heard], [texts[i] for i in heard], torch.tensor(heard, device=sounds.device) // K, B * M)
         return weak | {'contrastive': contrastive.view(B, M).sum(1)}
 
-    def _absence(self, state, mixtures, tokens, counts):
-        "What is left, `[B]`, of mixtures `[B, M, T]` (which are in `state`) when they are asked for the sounds of the one before."
-        foreign = self.masks(state, tokens.roll(1, 1).flatten(0, 1)) * self._spectrum(mixtures.flatten(0, 1)).abs()[:, None]
+    def _absence(self, state, magnitudes, tokens, counts):
+        "What is left, `[B]`, of mixtures of `magnitudes [B*M, F, T']` (which are in `state`) when they are asked for the sounds of the one before, `tokens [B, M, K, L, D]`."
+        foreign = self.masks(state, tokens.roll(1, 1).flatten(0, 1)) * magnitudes[:, None]
         return (counts.roll(1, 1) * foreign.mean((-2, -1)).view(counts.shape)).sum((1, 2)) / counts.shape[-1]
 
     def _contrast(self, sounds, vectors, texts, mixture, mixtures):
