@@ -170,7 +170,8 @@ class QueriedSeparation(nn.Module):
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         labels = torch.tensor([numbers[text] for text in texts], device=sounds.device) if self.settings.duplicates == 'mask' else None
         with torch.autocast(sounds.device.type, enabled=False):
-            return contrastive_loss(self.embedding.audio(sounds.float(), self.settings.rate), vectors.float(), mixture, self.log_temperature.exp(), labels, self.settings.denominator, self.settings.sides, mixtures)
+            sounds, vectors = sounds.to(self.log_temperature.dtype), vectors.to(self.log_temperature.dtype)
+            return contrastive_loss(self.embedding.audio(sounds, self.settings.rate), vectors, mixture, self.log_temperature.exp(), labels, self.settings.denominator, self.settings.sides, mixtures)
 
     def _total(self, reconstruction, unsupervised, weak):
         s = self.settings
