@@ -829,7 +829,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                  'avlib/methods/queried_separation.py'),
                                                   'avlib.methods.queried_separation.QueriedSeparation._contrast': ( 'methods/queried_separation.html#queriedseparation._contrast',
                                                                                                                     'avlib/methods/queried_separation.py'),
-                                                  'avlib.methods.queried_separation.QueriedSeparation._reconstruction': ( 'methods/queried_separation.html#queriedseparation._reconstruction',
+                                                  'avlib.methods.queried_separation.QueriedSeparation._known_contrast': ( 'methods/queried_separation.html#queriedseparation._known_contrast',
                                                                                                                           'avlib/methods/queried_separation.py'),
                                                   'avlib.methods.queried_separation.QueriedSeparation._sounds': ( 'methods/queried_separation.html#queriedseparation._sounds',
                                                                                                                   'avlib/methods/queried_separation.py'),
