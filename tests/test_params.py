@@ -69,17 +69,29 @@ def test_the_root_pipeline_is_the_tiny_profile():
     assert {key: told[key] for key in PARAMS['profiles']['tiny']} == PARAMS['profiles']['tiny']
 
 
-@pytest.mark.parametrize('paper, profile, name', [(paper, profile, name) for paper, kind in (('starts', 'bimodal_starts'), ('bimodal', 'bimodal_experiments'))
-                                                  for profile, chosen in PARAMS['profiles'].items() for name in chosen.get(kind, [])])
-def test_settings_of_queried_separation_are_complete_and_accepted(paper, profile, name):
+KINDS = {'starts': 'bimodal_starts', 'bimodal': 'bimodal_experiments', 'unasked': 'unasked_experiments'}
+
+
+@pytest.mark.parametrize('paper, profile, name', [(paper, profile, name) for paper, kind in KINDS.items() for profile, chosen in PARAMS['profiles'].items() for name in chosen.get(kind, [])])
+def test_settings_of_separation_of_labelled_mixtures_are_complete_and_accepted(paper, profile, name):
     run = Experiment(paper, name, profile, 'music')
     settings, rate = run.settings, PARAMS['labelled'][profile]['rate']
     TrainSettings(**settings['train'])
     assert MixtureSettings(rate=rate, **settings['mixtures']).seconds <= PARAMS['labelled'][profile]['seconds']
-    method = resolve(settings['method']).settings_class(**settings['settings'])
-    assert method.rate == rate and 0 <= settings['supervised'] <= 1
-    assert run.start is None or run.start.settings['stage'] in ('start', 'embedding')
-    assert run.start is None or run.start.name in PARAMS['profiles'][profile]['bimodal_starts'] + ['small'], f'{name} starts from what the profile does not train'
+    classes = {'classes': ('violin', 'drum')} if settings['settings'].get('classes') == 'corpus' else {}
+    method = resolve(settings['method']).settings_class(**{**settings['settings'], **classes})
+    assert getattr(method, 'rate', rate) == rate and 0 <= settings['supervised'] <= 1
+    for start in run.starts:
+        assert start.settings['stage'] in ('start', 'embedding')
+        assert start.name in PARAMS['profiles'][profile]['bimodal_starts'] + ['small'], f'{name} starts from what the profile does not train'
+
+
+def test_methods_without_a_query_have_the_network_of_the_others_and_as_many_steps():
+    for profile in ('tiny', 'small'):
+        asked, start, unasked = (Experiment(paper, name, profile, 'music').settings for paper, name in (('bimodal', 'weak-3'), ('starts', 'start-3'), ('unasked', 'mixit-3')))
+        assert {**unasked['settings']['unet'], 'condition': None} == {**asked['settings']['unet'], 'condition': None}
+        steps = lambda *runs: sum(run['train']['epochs'] * run['train']['steps'] * run['train']['batch'] for run in runs)
+        assert steps(unasked) == steps(asked, start)
 
 
 def test_queried_separation_has_the_settings_of_the_paper():

@@ -40,7 +40,7 @@ def told_papers(stage: dict) -> list[dict]:
 def rests_on(stage: dict) -> set[Path]:
     """Files whose change can change the result. Of `lab`, only what the stage lists is followed: figures and paths change no result."""
     notebook = next(dependency for dependency in stage['deps'] if dependency.endswith('.ipynb'))
-    settings = [part for paper in told_papers(stage) for part in (paper['paper'], *paper.get('corpora', {}).values())]
+    settings = [part for paper in told_papers(stage) for part in (paper['paper'], *paper.get('corpora', {}).values(), *paper['experiments'].values())]
     named = {part[key].replace(':', '.') for part in settings for key in NAMED.get(Path(notebook).stem, ()) if key in part}
     waiting, found = imported_by_notebook(ROOT / notebook) | named, set()
     while waiting:

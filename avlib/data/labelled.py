@@ -57,6 +57,11 @@ class LabelledMixtures(PreparedMixtures):
         mixtures = MixtureSettings(rate=prepared.rate, **settings['mixtures'])
         return cls(labelled_corpus(prepared, 'train'), mixtures, size, seed, **{name: settings[name] for name in ('supervised', 'known', 'never') if name in settings})
 
+    @classmethod
+    def for_validation(cls, prepared, settings: dict, seed: int, size: int = 64):
+        "Examples of the validation split, always the same."
+        return cls(labelled_corpus(prepared, 'valid'), MixtureSettings(rate=prepared.rate, **settings['mixtures']), size, 0)
+
     @staticmethod
     def frozen(prepared, split: str, domain: str): return frozen_queries(prepared, 'valid' if split == 'valid' else domain)
 

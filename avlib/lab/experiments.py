@@ -71,6 +71,12 @@ class Experiment:
         return merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile, choose(params['experiments'], self.name, 'experiment'))
 
     @property
+    def method_settings(self) -> dict:
+        "Those of the method; `classes: corpus` stands for the labels of what is prepared."
+        settings = self.settings['settings']
+        return {**settings, 'classes': self.prepared.card['labels']} if settings.get('classes') == 'corpus' else settings
+
+    @property
     def prepared(self) -> Prepared:
         "What `prepare` left."
         return Prepared(repository() / 'data' / self.profile / self.corpus)
@@ -87,22 +93,22 @@ class Experiment:
     def result(self) -> Path: return self.runs / 'results' / f'{self.name}-{self.seed}.json'
 
     @property
-    def start(self) -> 'Experiment | None':
-        "The experiment, of the same seed, whose weights this one starts from, by the setting `start`: its name, after `PAPER/` where it is another paper's."
-        if 'start' not in self.settings: return None
-        paper, _, name = self.settings['start'].rpartition('/')
-        return replace(self, paper=paper or self.paper, name=name)
+    def starts(self) -> list['Experiment']:
+        "The experiments, of the same seed, whose weights this one starts from, by the setting `start`: a name or several, each after `PAPER/` where it is another paper's."
+        named = self.settings.get('start', [])
+        parted = [name.rpartition('/') for name in ([named] if isinstance(named, str) else named)]
+        return [replace(self, paper=paper or self.paper, name=name) for paper, _, name in parted]
 
     @property
     def later(self) -> int:
         "How many trainings came before this one, each the start of the next."
-        return self.start.later + 1 if self.start else 0
+        return max((start.later + 1 for start in self.starts), default=0)
 
     def method(self):
-        "A fresh method, its weights drawn from the seed, or those of the experiment that it starts from, as far as it has them."
+        "A fresh method, its weights drawn from the seed, or those of the experiments that it starts from, as far as they have them."
         torch.manual_seed(self.seed)
-        method = build_method(self.settings['method'], self.settings['settings'])
-        if self.start: take_weights(method, self.start.folder / 'model.safetensors')
+        method = build_method(self.settings['method'], self.method_settings)
+        for start in self.starts: take_weights(method, start.folder / 'model.safetensors')
         return method
 
     def training_data(self):
@@ -137,18 +143,18 @@ class Experiment:
         "The result, if it is that of the model that was trained here, on what is prepared now, by today's settings, and from the weights that it starts from now."
         if not self.result.is_file() or not (self.folder / 'model.json').is_file(): return None
         result, card, settings = read_json(self.result), read_json(self.folder / 'model.json'), self.settings
-        method = asdict(resolve(settings['method']).settings_class(**settings['settings']))
+        method = asdict(resolve(settings['method']).settings_class(**self.method_settings))
         same = _covers(settings, card['training']) and _covers(method, card['settings']) and _covers(self.made_of, card['prepared'])
         return result if same and result.get('sha256') == card['sha256'] and card.get('start_sha256', '') == self._start_sha256 else None
 
     @property
     def _start_sha256(self) -> str:
         "Of the weights to start from, '' without."
-        return digest(self.start.folder / 'model.safetensors') if self.start else ''
+        return ' '.join(digest(start.folder / 'model.safetensors') for start in self.starts)
 
     def card(self) -> dict:
         "What the trained model's card tells of where it comes from."
-        start = {'start_sha256': self._start_sha256} if self.start else {}
+        start = {'start_sha256': self._start_sha256} if self.starts else {}
         return {'paper': self.paper, 'experiment': self.name, 'profile': self.profile, 'corpus': self.corpus, 'seed': self.seed,
                 'rate': self.rate, 'prepared': self.made_of, **start,
                 'training': {key: value for key, value in self.settings.items() if key not in ('method', 'settings')},
@@ -185,7 +191,7 @@ def _score(experiment): return resolve(experiment.settings.get('score', 'avlib.l
 def by_loss(experiment):
     "The score of an epoch: minus the loss on validation examples, which are labelled and weighted as those of training; no reference is needed where training needs none."
     loader = DataLoader(experiment.validation_data(), batch_size=experiment.settings['train']['batch'])
-    return lambda method: -sum(method.loss(_to_device(batch, method))['total'].item() * len(batch['mixture']) for batch in loader) / len(loader.dataset)
+    return lambda method: -sum(method.loss(_to_device(batch, method))['total'].item() * len(next(iter(batch.values()))) for batch in loader) / len(loader.dataset)
 
 
 def _to_device(batch, method):

@@ -23,7 +23,7 @@ class QueriedSettings:
 
     `rate` in Hz; `n_fft`, `hop` in samples. `unet`, `embedding`: settings of the network and of the joint embedding (with its `name`). `alpha`, `beta`, `gamma`: weights of the contrastive, consistency and reconstruction losses (eq. 6), `delta`: of the absence loss (beyond the paper),
     `lambda_s`, `lambda_u`: of the supervised and the unsupervised part (eq. 7). `temperature`: τ of eq. 4, learned if `learn_temperature`. `singles`: single sounds are asked of their own 'component' mixture (Algorithm 1), or of the whole 'mixture' (released).
-    `weighting`: of bins in the reconstruction losses, 'none' or by 'loudness' (released). `denominator`, `sides`, `duplicates` ('mask' or 'keep'): see `contrastive_loss`. Raises ValueError for other choices and negative weights.
+    `known_alpha`: weight of a contrastive loss of supervised examples beside their reconstruction loss (table 13). `weighting`: of bins in the reconstruction losses, 'none' or by 'loudness' (released). `denominator`, `sides`, `duplicates` ('mask' or 'keep'): see `contrastive_loss`. Raises ValueError for other choices and negative weights.
     """
     rate: int = 11025
     n_fft: int = 1024
@@ -39,6 +39,7 @@ class QueriedSettings:
     temperature: float = .07
     learn_temperature: bool = False
     singles: str = 'component'
+    known_alpha: float = 0.0
     weighting: str = 'none'
     denominator: str = 'block'
     sides: str = 'both'
@@ -47,7 +48,7 @@ class QueriedSettings:
     def __post_init__(self):
         for name, known in (('singles', ('component', 'mixture')), ('weighting', ('none', 'loudness')), ('denominator', DENOMINATORS), ('sides', SIDES), ('duplicates', ('mask', 'keep'))):
             if getattr(self, name) not in known: raise ValueError(f'{name} is one of {", ".join(known)}; got "{getattr(self, name)}"')
-        weights = (self.alpha, self.beta, self.gamma, self.delta, self.lambda_s, self.lambda_u)
+        weights = (self.alpha, self.beta, self.gamma, self.delta, self.lambda_s, self.lambda_u, self.known_alpha)
         if not all(0 <= weight < float('inf') for weight in weights) or not self.temperature > 0: raise ValueError(f'weights are 0 or more, and the temperature is positive; got {self}')
         if self.delta and self.singles == 'mixture': raise ValueError('absence is known of a component mixture only: delta > 0 needs singles="component"')
         if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2: raise ValueError(f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}')
@@ -127,16 +128,22 @@ class QueriedSeparation(nn.Module):
         mixtures, unsupervised = batch['sources'].sum(2), ~batch['supervised']
         magnitudes, whole = self._spectrum(mixtures).abs(), self._spectrum(mixtures.sum(1))
         state = self.encode(whole)
-        reconstruction = self._reconstruction(state, whole, magnitudes, batch['query'])
+        masks = self.masks(state, self._tokens(batch['query']))
+        reconstruction = reconstruction_loss(masks * whole.abs()[:, None], magnitudes, self._weight(whole.abs()[:, None]))
         weak = {name: reconstruction.new_zeros(()) for name in ('contrastive', 'consistency', 'absence')}
         if (self.settings.alpha or self.settings.beta or self.settings.delta) and unsupervised.any():
             weak = self._weak_terms(mixtures[unsupervised], batch['queries'][unsupervised])
-        return self._total(reconstruction, unsupervised, weak)
+        terms = self._total(reconstruction, unsupervised, weak)
+        if not self.settings.known_alpha or unsupervised.all(): return terms
+        known = self._known_contrast(masks, whole, batch)
+        return terms | {'total': terms['total'] + self.settings.lambda_s * self.settings.known_alpha * known, 'known_contrastive': known.detach()}
 
-    def _reconstruction(self, state, whole, magnitudes, query):
-        "Eq. 2 for each example."
-        masks = self.masks(state, self._tokens(query))
-        return reconstruction_loss(masks * whole.abs()[:, None], magnitudes, self._weight(whole.abs()[:, None]))
+    def _known_contrast(self, masks, spectrum, batch):
+        "Eq. 3 for the answers to supervised examples, each of which should be one sound; mean. Source: section G.6, table 13."
+        known, M = batch['supervised'], masks.shape[1]
+        texts, answers = bytes_to_texts(batch['query'][known]), self._sounds(masks[known], spectrum[known], batch['sources'].shape[-1])
+        number = torch.arange(len(texts), device=masks.device)
+        return self._contrast(answers.flatten(0, 1), self.texts(texts)[1], texts, number, len(texts)).view(-1, M).sum(1).mean()
 
     def _tokens(self, texts): return self.texts(bytes_to_texts(texts))[0].unflatten(0, texts.shape[:-1])
 

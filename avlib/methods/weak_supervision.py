@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['DENOMINATORS', 'SIDES', 'l1', 'loudness', 'reconstruction_loss', 'consistency_loss', 'contrastive_loss',
-           'weak_supervision_loss', 'semi_supervised_loss']
+           'mean_of_mixtures', 'weak_supervision_loss', 'semi_supervised_loss']
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000002
 import torch
@@ -51,7 +51,7 @@ def contrastive_loss(audio, text, mixture, temperature, labels=None, denominator
     c = torch.nn.functional.normalize(audio, dim=-1) @ torch.nn.functional.normalize(text, dim=-1).mT       # c_ikjt, [n, n]
     logits = (c / temperature).masked_fill(_other_pairs(labels, len(c), c.device), -torch.inf)
     log_zeta = [logits.diag() - _log_denominator(side, mixture, denominator) for side in (logits, logits.mT)[:1 if sides == 'audio' else 2]]
-    return -_mean_of_mixtures(torch.stack(log_zeta).mean(0), mixture, mixtures)
+    return -mean_of_mixtures(torch.stack(log_zeta).mean(0), mixture, mixtures)
 
 
 def _other_pairs(labels, n, device):
@@ -67,7 +67,8 @@ def _log_denominator(logits, mixture, denominator):
     return rows.masked_fill(mixture[:, None] != mixture, -torch.inf).logsumexp(-1)
 
 
-def _mean_of_mixtures(values, mixture, mixtures):
+def mean_of_mixtures(values, mixture, mixtures: int = 0):
+    "Means of `values [n]` over the sounds of each mixture, `[mixtures]`; see `contrastive_loss`."
     count = torch.bincount(mixture, minlength=mixtures)
     return values.new_zeros(len(count)).index_add(0, mixture, values) / count.clamp_min(1)
 
