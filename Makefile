@@ -49,13 +49,15 @@ export: $(READY) ## write avlib/ anew from the notebooks and clear their outputs
 	find nbs -name '*.ipynb' -not -path '*/.*' -print0 | xargs -0 jupyter nbconvert --log-level WARN --clear-output --inplace
 	nbdev_clean
 
-weights: ## take the models that come with the package out of runs/, as far as they are trained
+weights: $(READY) ## take the models that come with the package out of runs/, as far as they are trained
 	@take() {
 	  model=runs/$$2/model
 	  if [ -f $$model.safetensors ]; then cp $$model.safetensors avlib/weights/$$1.safetensors; cp $$model.json avlib/weights/$$1.json; echo avlib/weights/$$1; fi
 	}
 	take mixit-speech speech/tiny/train/1or2-p100-sparse-0
 	take mixit-speech-long speech/long/train/1or2-p100-sparse-0
+	queries=runs/music/small/train/weak-3-0/model.safetensors
+	if [ -f $$queries ]; then $(PYTHON) -c 'import sys; from avlib.lab.checkpoints import pack_model; print(pack_model(*sys.argv[1:]))' $$queries avlib/weights/music-queries.safetensors; fi
 
 clean: ## remove what is quickly rebuilt: site and build folders (.venv, data and runs stay)
 	rm -rf site build dist .cache *.egg-info .pytest_cache .hypothesis

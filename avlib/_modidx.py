@@ -538,6 +538,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'avlib.lab.checkpoints.load_model': ('lab/checkpoints.html#load_model', 'avlib/lab/checkpoints.py'),
                                        'avlib.lab.checkpoints.load_tensors': ( 'lab/checkpoints.html#load_tensors',
                                                                                'avlib/lab/checkpoints.py'),
+                                       'avlib.lab.checkpoints.pack_model': ('lab/checkpoints.html#pack_model', 'avlib/lab/checkpoints.py'),
                                        'avlib.lab.checkpoints.resolve': ('lab/checkpoints.html#resolve', 'avlib/lab/checkpoints.py'),
                                        'avlib.lab.checkpoints.save_model': ('lab/checkpoints.html#save_model', 'avlib/lab/checkpoints.py'),
                                        'avlib.lab.checkpoints.save_tensors': ( 'lab/checkpoints.html#save_tensors',

@@ -88,3 +88,9 @@ def test_installed_alone_it_separates_a_file(environment, tmp_path, suffix, rate
     for path in written:
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.frames) == (rate, channels, len(noise))
+
+
+def test_installed_alone_it_answers_queries(environment, tmp_path):
+    soundfile.write(tmp_path / 'song.wav', .1 * np.random.default_rng(0).standard_normal(8000), 8000)
+    run(environment / 'bin/avlib', 'separate', 'song.wav', '--query', 'violin', '--query', 'the sound of a flute', '--rest', '--out', 'out', cwd=tmp_path)
+    assert len(list((tmp_path / 'out').iterdir())) == 3

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from ..data.files import read_json, write_json
 from ..data.prepared import Prepared
 from .checkpoints import build_method, digest, load_model, resolve, take_weights
-from .evaluator import evaluate, mean, provenance
+from .evaluator import SDR_SCORES, evaluate, mean, provenance
 from .trainer import TrainSettings, train
 
 # %% ../../nbs/lab/experiments.ipynb #00000005
@@ -180,9 +180,13 @@ def _train(experiment, settings):
 
 
 def by_score(experiment):
-    "The score of an epoch: SI-SNRi on the validation mixtures, with their references, or what the settings `score` and `select` name."
+    "The score of an epoch: SI-SNRi on the validation mixtures, with their references, or what the settings `score` and `select` name; what else is measured there in dB is logged as `valid_…`."
     validation, key = experiment.frozen('valid'), experiment.settings.get('select', 'si_snri')
-    return lambda method: mean(evaluate(method, validation, _score(experiment), progress=False), key)
+
+    def validate(method):
+        rows = evaluate(method, validation, _score(experiment), progress=False)
+        return {'score': mean(rows, key), **{f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]}}
+    return validate
 
 
 def _score(experiment): return resolve(experiment.settings.get('score', 'avlib.lab.evaluator:score_separation'))

@@ -33,7 +33,7 @@ def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     pipeline, params = (yaml.safe_load((root / file).read_text()) for file in ('dvc.yaml', 'params.yaml'))
     papers, link, labelled = [paper for paper in params if 'experiments' in params[paper]], read_link(root / 'data/corpora' / corpus), _labelled(root, corpus)
     chosen = {key: _teachable(value, params, key, link) for key, value in choose(params['profiles'], profile, 'profile').items()}
-    pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'music': EMBEDDED_MUSIC if labelled is None else corpus, 'report': report_folder(profile, corpus), **chosen}]
+    pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'music': EMBEDDED_MUSIC if labelled is None else corpus, 'packaged': ['music-queries'] if labelled else [], 'report': report_folder(profile, corpus), **chosen}]
     idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and _can_hear(params[paper], link, labelled))] + ['prepare'] * bool(labelled)
     pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle and (link is None or link.known or not _judges(name))}
     if papers and set(papers) <= set(idle): raise SettingsError(f'the profile "{profile}" trains nothing on the corpus "{corpus}"; take another: tiny or small')
@@ -134,7 +134,8 @@ def waves(root: Path, path: Path) -> list[list[list[str]]]:
     of_kind = lambda kind: sorted((name for name in names if kind in name), key=lambda name: int(re.split('[-@]', name)[-1]))
     trainings = [[name for name in (stage, stage.replace('-train@', '-evaluate@')) if name in names] for stage in of_kind('-train@')]
     starts = [[[name] for name in of_kind(kind)] for kind in STARTS]
-    return [wave for wave in (*starts, trainings + [[name] for name, rests in single_stages(path).items() if not rests]) if wave]
+    others = [name for name in names if '@' in name and not any(kind in name for kind in (*STARTS, '-train@', '-evaluate@'))]
+    return [wave for wave in (*starts, trainings + [[name] for name in (*others, *(name for name, rests in single_stages(path).items() if not rests))]) if wave]
 
 
 def single_stages(path: Path) -> dict[str, bool]:

@@ -117,7 +117,7 @@ def resume(folder: Path, method, optimizer, mark: str) -> dict:
 def train(method, data, validate, settings: TrainSettings, folder, card: dict | None = None) -> dict:
     """Train `method` on `data` and leave in `folder` the best weights (`model.safetensors`, `model.json`), the last state (`last.safetensors`) and `log.jsonl`.
 
-    `data`: a data set of at least steps × batch examples, with `set_epoch`. `validate(method) -> float`: the score after an epoch, higher is better.
+    `data`: a data set of at least steps × batch examples, with `set_epoch`. `validate(method)`: the score after an epoch, higher is better; or a dictionary of it, as `score`, and of what else the log should keep.
     `card`: what the model's card shall tell (its `commit` may change between a kill and the rest of a run). A run killed at any moment and started again gives the same files. Returns the card.
     Raises FloatingPointError where the loss is no longer finite.
     """
@@ -181,8 +181,10 @@ def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card, 
     if not math.isfinite(row['total']): raise FloatingPointError(f'{folder}: the loss is {row["total"]} in epoch {row["epoch"]}; lower the learning rate or clip gradients')
     method.eval()
     start = time.perf_counter()
-    with torch.inference_mode(): score = float(validate(method))
-    row |= {'score': score, 'validate_s': time.perf_counter() - start}
+    with torch.inference_mode(): told = validate(method)
+    told = told if isinstance(told, dict) else {'score': told}
+    score = float(told['score'])
+    row |= {**told, 'score': score, 'validate_s': time.perf_counter() - start}
     better = note['best'] is None or score > note['best']
     waited = 0 if better else note['waited'] + 1
     halve = patience and waited == patience
