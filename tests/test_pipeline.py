@@ -8,8 +8,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
+from torch.utils.data import default_collate
 
+from avlib.lab.checkpoints import build_method
+from avlib.lab.experiments import Experiment
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run
 
 PAPERS = {'mixit': 'speech', 'boot': 'speech', 'bimodal': 'music'}      # and what they are heard on
@@ -171,6 +175,22 @@ def test_a_change_of_the_data_reruns_everything(tree):
     assert would_run(tree) == all_stages(tree) - music
     change_settings(tree, lambda settings: (settings['prepare']['smoke'].update(seed=0), settings['labelled']['smoke'].update(seed=1)))
     assert would_run(tree) == music | {'claims'}
+
+
+def test_every_experiment_on_labelled_mixtures_takes_a_step_and_fits_what_it_starts_from(smoke, monkeypatch):
+    """The pipeline's smallest run trains two of them; the others differ in methods, losses and blocks that would first fail hours into a large profile."""
+    monkeypatch.chdir(smoke[0])
+    torch.manual_seed(0)
+    small = yaml.safe_load((smoke[0] / 'params.yaml').read_text())['profiles']['small']
+    for paper, kind in (('starts', 'bimodal_starts'), ('bimodal', 'bimodal_experiments'), ('unasked', 'unasked_experiments')):
+        for run_ in (Experiment(paper, name, 'smoke', 'music') for name in small[kind]):
+            method, data = build_method(run_.settings['method'], run_.method_settings), run_.training_data()
+            loss = method.train().loss(default_collate([data[0], data[1]]))['total']
+            loss.backward()
+            assert torch.isfinite(loss) and any(weight.grad is not None and weight.grad.any() for weight in method.parameters()), run_
+            for start in run_.starts:
+                own, given = method.state_dict(), build_method(start.settings['method'], start.method_settings).state_dict()
+                assert (shared := set(own) & set(given)) and all(own[name].shape == given[name].shape for name in shared), (run_.name, start.name)
 
 
 def test_another_profile_is_none_of_this_ones_business(tree):
