@@ -107,6 +107,7 @@ def test_weights_come_with_cards(smoke):
         assert {path.name for path in folder.iterdir()} == {'model.safetensors', 'model.json', 'last.safetensors', 'log.jsonl'}
         card = json.loads((folder / 'model.json').read_text())
         assert card['experiment'] == name and card['rate'] == 8000 and len(card['sha256']) == 64 and 'versions' in card
+        assert corpus != 'music' or set(card['presence']) == {'slope', 'bias'}
     loads = 'from avlib.lab.checkpoints import load_model, trained_models\nfor name in trained_models(): load_model(name)'
     ran = run(smoke[0], sys.executable, '-c', loads)
     assert ran.returncode == 0, ran.stderr

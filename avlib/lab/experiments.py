@@ -176,7 +176,16 @@ def train_experiment(experiment: Experiment) -> dict:
 
 def _train(experiment, settings):
     validate = by_loss(experiment) if experiment.settings.get('select') == 'loss' else by_score(experiment)
-    return train(experiment.method(), experiment.training_data(), validate, settings, experiment.folder, experiment.card())
+    return _calibrated(experiment, train(experiment.method(), experiment.training_data(), validate, settings, experiment.folder, experiment.card()))
+
+
+def _calibrated(experiment, card):
+    "The card; a method that can `calibrate` adds to its file what it finds out on validation mixtures."
+    if not hasattr(resolve(experiment.settings['method']), 'calibrate'): return card
+    method, card = load_model(experiment.folder)
+    card |= method.calibrate(experiment.frozen('valid'))
+    write_json(experiment.folder / 'model.json', card)
+    return card
 
 
 def by_score(experiment):

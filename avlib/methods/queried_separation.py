@@ -12,6 +12,7 @@ from torch import nn
 
 from ..data.captions import bytes_to_texts
 from ..dsp.stft import istft, stft
+from .presence import fit_presence, presence
 from .weak_supervision import DENOMINATORS, SIDES, consistency_loss, contrastive_loss, loudness, reconstruction_loss, semi_supervised_loss, weak_supervision_loss
 from ..models.joint_embedding import build_embedding
 from ..models.unet import ConditionalUNet
@@ -107,6 +108,21 @@ class QueriedSeparation(nn.Module):
         both = [self._known_texts[text] if text else nothing for text in texts]
         while len(self._known_texts) > TEXTS: self._known_texts.popitem(last=False)
         return torch.stack([tokens for tokens, _ in both]), torch.stack([vector for _, vector in both])
+
+    def presence(self, mixtures, texts: list[str], fit: dict):
+        "Probabilities `[..., text]` that what texts name is in mixtures `[..., T]`, by what `calibrate` found."
+        return presence(self._cosines(mixtures, texts), fit)
+
+    def _cosines(self, sounds, texts): return self.embedding.audio(sounds, self.settings.rate) @ self.texts(texts)[1].mT
+
+    def calibrate(self, examples) -> dict:
+        "What a card shall tell beside scores: the `presence` of a sound by its cosine (see `fit_presence`), learned from `{'sources' [source, T], 'queries'}`; nothing where all are asked for the same."
+        asked = [example['queries'] for example in examples]
+        names = sorted(set().union(*asked))
+        present = torch.tensor([[name in queries for name in names] for queries in asked])
+        if present.all(): return {}
+        with torch.inference_mode(): cosines = torch.stack([self._cosines(example['sources'].sum(0).to(self.log_temperature), names) for example in examples])
+        return {'presence': fit_presence(cosines.flatten(), present.flatten())}
 
     def _spectrum(self, sounds): return stft(sounds, self.settings.n_fft, self.settings.hop)
 

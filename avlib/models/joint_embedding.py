@@ -60,6 +60,7 @@ class SmallEmbedding(nn.Module):
 
     `buckets`: of the hash of words. `mels`, `n_fft`, `hop`: of the spectrogram. `channels`: of the convolutions, each of stride 2. Raises ValueError for bad texts (see `words_of`) and audio without samples.
     """
+    spelling_only = True
     def __init__(self, width: int = 64, context: int = 16, token_width: int = 64, buckets: int = 4096, rate: int = 8000, n_fft: int = 512, hop: int = 256, mels: int = 64,
                  channels: tuple = (16, 32, 64, 64)):
         super().__init__()
