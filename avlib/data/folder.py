@@ -14,7 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .audio import READABLE, AudioError, AudioWriter, audio_info, read_blocks
-from .manifest import SPLITS, Clip, ManifestError, read_manifest, splits_disjoint, write_manifest
+from .manifest import SPLITS, Clip, ManifestError, home_of, read_manifest, splits_disjoint, write_manifest
 from .names import read_name
 from .splits import assign_splits
 
@@ -200,12 +200,12 @@ def check_corpus(name: str, root='data/corpora') -> CorpusReport:
 
 
 def _measure_all(manifest, clips):
-    sounds, bad = {}, []
+    sounds, bad, home = {}, [], home_of(manifest)
     for clip in tqdm(clips, desc='checking', unit='clip', mininterval=1):
         try:
-            sounds[clip.id] = sound = measure(clip.file(manifest.parent))
+            sounds[clip.id] = sound = measure(clip.file(home))
             if (sound.rate, sound.frames) != (clip.rate, clip.frames):
-                bad.append(f'{clip.file(manifest.parent)}: has {sound.frames} frames at {sound.rate} Hz, and '
+                bad.append(f'{clip.file(home)}: has {sound.frames} frames at {sound.rate} Hz, and '
                            f'{clip.frames} at {clip.rate} Hz in the manifest')
         except AudioError as error: bad.append(str(error))
     if bad:

@@ -14,7 +14,7 @@ import numpy as np
 from .captions import query_of, text_to_bytes
 from .files import write_json
 from .labelled import FROZEN, LabelledCorpus, draw_labels, labelled_corpus
-from .manifest import Clip, ManifestError, read_manifest, write_manifest
+from .manifest import Clip, ManifestError, home_of, read_manifest, write_manifest
 from .mixtures import MixtureSettings, PreparedMixtures, draw_source, freeze_mixtures, render
 from .prepared import Prepared
 
@@ -57,16 +57,17 @@ def write_labelled(folder, corpus: str, settings: dict, source) -> Prepared:
     Raises ManifestError for clips that are missing, and for labels with too few.
     """
     folder, source = Path(folder), Path(source)
+    home = home_of(source)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     pairs, mixtures = divide(read_manifest(source, check_files=True), settings['pairs'])
     for name, clips in (('pairs', pairs), ('mixtures', mixtures)): write_manifest(folder / f'{name}.jsonl', clips)
     for name, (split, sources) in FROZEN.items():
-        clips, shape = LabelledCorpus(folder / 'mixtures.jsonl', split, settings['rate'], source.parent), MixtureSettings(rate=settings['rate'], seconds=settings['seconds'], sources=sources)
+        clips, shape = LabelledCorpus(folder / 'mixtures.jsonl', split, settings['rate'], home), MixtureSettings(rate=settings['rate'], seconds=settings['seconds'], sources=sources)
         if len(clips.groups) < sources: raise ManifestError(f'{source}: the split "{split}" holds {len(clips.groups)} labels; mixtures of {sources} sounds need as many')
         freeze_mixtures(clips, name, settings[split], shape, settings['seed'], folder / f'{name}.jsonl')
     labels = sorted({clip.label for clip in mixtures})
-    write_json(folder / 'card.json', {'corpus': corpus, 'manifest': 'mixtures.jsonl', 'home': os.path.relpath(source.parent, folder), 'rate': settings['rate'], 'labels': labels, 'pairs': len(pairs), 'clips': len(mixtures)})
+    write_json(folder / 'card.json', {'corpus': corpus, 'manifest': 'mixtures.jsonl', 'home': os.path.relpath(home, folder), 'rate': settings['rate'], 'labels': labels, 'pairs': len(pairs), 'clips': len(mixtures)})
     return Prepared(folder)
 
 # %% ../../nbs/data/pairs.ipynb #0000000d

@@ -97,12 +97,22 @@ def check(name: Annotated[str, typer.Argument(help='a corpus that was added')],
     typer.echo(_found(linked, linked.find()) if linked else check_corpus(name, root))
 
 
+def _link_listed(kind, folder, root, options):
+    "Link a list of videos, and tell what of it is not there."
+    from avlib.data.videos import link_listed
+    if options: raise ValueError(f'{kind} has no option {", ".join(options)}')
+    path, found = link_listed(kind, folder, root)
+    for lost, why in ((found.missing, 'listed, but missing'), (found.damaged, 'not usable')):
+        if lost: typer.echo(f'{len(lost)} {why}: {"; ".join(lost[:3])}{" …" * (len(lost) > 3)}', err=True)
+    typer.echo(f'{path}: {len(found.clips)} clips of {len({clip.label for clip in found.clips})} labels; next: make repro PROFILE=small CORPUS={kind}')
+
+
 def _found(link, found): return f'{link.name}: {len(found)} {"mixtures" if link.mixed else "utterances"} in {link.root}'
 
 
 @data.command()
-def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech, or stereo: recordings of your own, of two voices at once and with two channels or more')],
-         folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech, or the recordings')],
+def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech; music21, vggsound; or stereo: recordings of your own, of two voices at once and with two channels or more')],
+         folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech, the list of videos and their sounds, or the recordings')],
          rate: Annotated[Optional[int], typer.Option(help='Hz, of WSJ0-2mix (default 8000) or Libri2Mix (default 16000): 8000 or 16000')] = None,
          mode: Annotated[Optional[str], typer.Option(help='min (the default) or max, likewise')] = None,
          noisy: Annotated[bool, typer.Option('--noisy', help='Libri2Mix with its noise')] = False,
@@ -110,9 +120,11 @@ def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librisp
          root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
     "Use a published corpus, or stereo recordings, that you have on disk; nothing is copied."
     from avlib.data.published import link_corpus
+    from avlib.data.videos import LISTED
     if kind == 'librispeech' and train: train = _names(train)
     rate = rate or {'wsj0-2mix': 8000, 'libri2mix': 16000}.get(kind)
     options = {name: value for name, value in (('rate', rate), ('mode', mode), ('noisy', noisy), ('train', train)) if value}
+    if kind in LISTED: return _link_listed(kind, folder, root, options)
     linked, found = link_corpus(kind, folder, root, **options)
     typer.echo(f'{_found(linked, found)}; next: make repro PROFILE={"paper" if linked.known else "small"} CORPUS={linked.name}')
 
