@@ -61,11 +61,8 @@ FRAMES = 8               # at once: what is computed on the way stays in the pro
 def _overlap(prediction, g):
     if prediction.dtype != torch.bool and not ((prediction == 0) | (prediction == 1)).all(): raise ValueError('a prediction says yes or no for each pixel; cut maps off first, by a threshold or `top_area`')
     A, g = prediction.flatten(-2).to(torch.float32), g.flatten(-2).to(torch.float32)
-    shared, outside = _dot(A, g), _dot(A, (g == 0).float())
+    shared, outside = torch.linalg.vecdot(A, g), A.sum(-1) - torch.linalg.vecdot(A, (g > 0).float())
     return shared / (g.sum(-1) + outside).clamp_min(torch.finfo(torch.float32).tiny)
-
-
-def _dot(a, b): return (a[..., None, :] @ b[..., None])[..., 0, 0]
 
 # %% ../../nbs/metrics/localization.ipynb #00000011
 def localization_accuracy(iou, threshold: float = .5) -> float:
