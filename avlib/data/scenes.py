@@ -65,9 +65,9 @@ def shapes_of(labels) -> dict:
     return dict(zip(labels, SHAPES))
 
 
-def draw_scene(labels, settings: SceneSettings, rng, sounding=None) -> Scene:
-    "A scene of things of some of the `labels`; `sounding`: the labels of those that sound (default: drawn). Raises ValueError where there are too few labels, and where no scene was found in which what sounds is visible."
-    shapes = shapes_of(labels)
+def draw_scene(labels, settings: SceneSettings, rng, sounding=None, shapes=None) -> Scene:
+    "A scene of things of some of the `labels`; `sounding`: the labels of those that sound (default: drawn); `shapes`: by label (default: see `shapes_of`). Raises ValueError where there are too few labels, and where no scene was found in which what sounds is visible."
+    shapes = shapes or shapes_of(labels)
     if len(shapes) < settings.sounding[1] + settings.silent[1]: raise ValueError(f'scenes of up to {settings.sounding[1] + settings.silent[1]} objects need as many labels; there are {len(shapes)}')
     for _ in range(100):
         scene = _draw(shapes, settings, rng, sounding)

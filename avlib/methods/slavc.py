@@ -86,6 +86,7 @@ class Slavc(nn.Module):
         self.of_image = nn.ModuleDict({head: nn.Conv2d(self.encoders['image'].channels, settings.dim, 1) for head in heads})
         self.of_sound = nn.ModuleDict({head: nn.Linear(self.encoders['sound'].channels, settings.dim) for head in heads})
         self.slow = None if settings.momentum is None else copy.deepcopy(self.encoders).requires_grad_(False)
+        self.register_load_state_dict_post_hook(_start_slow)
 
     def spectrogram(self, audio) -> torch.Tensor:
         "Logarithm of power, `[B, T] -> [B, 1, n_fft / 2 + 1, T // hop]`."
@@ -123,3 +124,8 @@ class Slavc(nn.Module):
         places, sounds = self._features(self.encoders if self.slow is None else self.slow, image, audio)
         heads = list(self.of_image) if which == 'both' else [which]
         return sum(torch.einsum('bd,bdhw->bhw', F.normalize(self.of_sound[head](sounds), dim=1), F.normalize(self.of_image[head](places), dim=1)) for head in heads)
+
+# %% ../../nbs/methods/slavc.ipynb #0000000f
+def _start_slow(method, keys):
+    "Slow encoders for which no weights were loaded begin where the others do."
+    if method.slow is not None and any(name.startswith('slow.') for name in keys.missing_keys): method.slow.load_state_dict(method.encoders.state_dict())
