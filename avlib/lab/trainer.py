@@ -29,7 +29,7 @@ SCHEDULES = ('constant', 'cosine', 'drops')
 @dataclass(frozen=True)
 class TrainSettings:
     """How to train: `epochs` of `steps` batches of `batch` examples in all (over all devices), Adam with `learning_rate`, `warmup` in steps,
-    `schedule` 'constant', 'cosine', or 'drops' to a tenth after every 15 epochs, the rate halved after every `patience` epochs without a better score (0: never), gradients clipped to the norm `clip` (0: not at all),
+    `schedule` 'constant', 'cosine', or 'drops' to a tenth after every 15 epochs, the rate halved after every `patience` epochs without a better score (0: never), gradients clipped to the norm `clip` (0: not at all), weights pulled towards 0 by `weight_decay`,
     `precision` and `devices` as Fabric names them,
     `threads` of each process (0: as many as there are cores; the number changes the last bits of a result)."""
     epochs: int
@@ -40,6 +40,7 @@ class TrainSettings:
     schedule: str = 'constant'
     patience: int = 0
     clip: float = 0.0
+    weight_decay: float = 0.0
     seed: int = 0
     workers: int = 0
     precision: str = '32-true'
@@ -51,6 +52,7 @@ class TrainSettings:
         if min(self.epochs, self.steps, self.batch, self.devices) < 1 or self.learning_rate <= 0:
             raise ValueError(f'epochs, steps, batch, devices and learning_rate must be positive; got {self}')
         if self.schedule not in SCHEDULES: raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}; got "{self.schedule}"')
+        if self.weight_decay < 0: raise ValueError(f'weight_decay is 0 or more; got {self.weight_decay}')
         if self.patience < 0: raise ValueError(f'patience is a number of epochs, 0 or more; got {self.patience}')
         if self.batch % self.devices: raise ValueError(f'a batch of {self.batch} does not divide among {self.devices} devices')
 
@@ -126,7 +128,7 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
     reuse_memory()
     if settings.threads: torch.set_num_threads(settings.threads)
     fabric = _launch(settings)
-    optimizer = torch.optim.Adam(method.parameters(), lr=settings.learning_rate)
+    optimizer = torch.optim.Adam(method.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     note = resume(folder, method, optimizer, fingerprint(asdict(settings), asdict(method.settings), {**(card or {}), 'commit': ''}))
     model, optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method('loss')
