@@ -5,6 +5,7 @@ __all__ = ['LONGEST', 'FAINT', 'file_names', 'Answers', 'separate_by_query']
 
 # %% ../../nbs/lab/by_query.ipynb #00000002
 import re
+import unicodedata
 from pathlib import Path
 
 import torch
@@ -51,7 +52,11 @@ class Answers:
 
     def _presence(self, x):
         "Probabilities `[query]` that the sounds are in a window, 1 where the card doesn't tell how to know."
-        there = self.method.presence(x, self.queries, self.fit).mean(0) if self.fit else x.new_ones(len(self.queries))
+        sound = x.any(0).nonzero()[:, 0]
+        there = x.new_ones(len(self.queries))
+        if self.fit and len(sound):
+            weight = x.square().sum(-1, keepdim=True)
+            there = (weight * self.method.presence(x[:, sound[0]:sound[-1] + 1], self.queries, self.fit)).sum(0) / weight.sum()
         return there.masked_fill(self.unknown.to(there.device), FAINT)
 
     def told(self) -> list[str]:
@@ -64,7 +69,7 @@ class Answers:
 
     def _unknown(self, query):
         "What to say of a query that shares no word with what the model was taught."
-        words = lambda text: set(re.findall(r'\w+', text.replace('_', ' ').lower()))
+        words = lambda text: set(re.findall(r'\w+', unicodedata.normalize('NFKC', text).replace('_', ' ').lower()))
         if not self.labels or words(query) & words(' '.join(self.labels)): return ''
         return f'; the model was never taught this name, but {", ".join(self.labels)}'.replace('_', ' ')
 

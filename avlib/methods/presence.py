@@ -12,10 +12,11 @@ from scipy.optimize import minimize
 def fit_presence(cosines, present) -> dict:
     """`{'slope': a, 'bias': b}` of the probability by logistic regression on cosines `[n]` of mixtures with names, and whether the named sound is there, `[n]` bool; both kinds weigh the same.
 
-    Raises ValueError where all are there, or none.
+    Raises ValueError where all are there, or none, and for NaN.
     """
     c, present = cosines.double().cpu().numpy(), present.cpu().numpy().astype(bool)
     if present.all() or not present.any(): raise ValueError(f'presence is learned from names of both kinds; of {len(present)} {present.sum()} are there')
+    if np.isnan(c).any(): raise ValueError('a cosine is NaN; mend the sounds, or the embedding')
     y, w = np.where(present, 1, -1), .5 / np.where(present, present.mean(), 1 - present.mean())
 
     def objective(fit): return fit[0] ** 2 / 2 + (w * np.logaddexp(0, -y * (fit[0] * c + fit[1]))).sum()

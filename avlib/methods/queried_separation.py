@@ -110,18 +110,19 @@ class QueriedSeparation(nn.Module):
         return torch.stack([tokens for tokens, _ in both]), torch.stack([vector for _, vector in both])
 
     def presence(self, mixtures, texts: list[str], fit: dict):
-        "Probabilities `[..., text]` that what texts name is in mixtures `[..., T]`, by what `calibrate` found."
+        "Probabilities `[..., text]` that what texts name is in mixtures `[..., T]`, by what `calibrate` found. Raises ValueError for no list of texts."
+        if isinstance(texts, str) or not texts: raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
         return presence(self._cosines(mixtures, texts), fit)
 
-    def _cosines(self, sounds, texts): return self.embedding.audio(sounds, self.settings.rate) @ self.texts(texts)[1].mT
+    def _cosines(self, sounds, texts): return self.embedding.audio(sounds.to(self.log_temperature.dtype), self.settings.rate) @ self.texts(texts)[1].mT
 
     def calibrate(self, examples) -> dict:
         "What a card shall tell beside scores: the `presence` of a sound by its cosine (see `fit_presence`), learned from `{'sources' [source, T], 'queries'}`; nothing where all are asked for the same."
         asked = [example['queries'] for example in examples]
-        names = sorted(set().union(*asked))
+        names = sorted(set().union(*asked) - {''})
         present = torch.tensor([[name in queries for name in names] for queries in asked])
         if present.all(): return {}
-        with torch.inference_mode(): cosines = torch.stack([self._cosines(example['sources'].sum(0).to(self.log_temperature), names) for example in examples])
+        with torch.inference_mode(): cosines = torch.stack([self._cosines(example['sources'].sum(0).to(self.log_temperature.device), names) for example in examples])
         return {'presence': fit_presence(cosines.flatten(), present.flatten())}
 
     def _spectrum(self, sounds): return stft(sounds, self.settings.n_fft, self.settings.hop)

@@ -14,7 +14,7 @@ def box_map(boxes, size: int = 224, annotators: int = 1) -> torch.Tensor:
     boxes = torch.atleast_2d(torch.as_tensor(boxes, dtype=torch.float64)) if len(boxes) else torch.zeros(0, 4)
     if boxes.shape[-1:] != (4,) or boxes.ndim > 2 or boxes.isnan().any() or annotators < 1: raise ValueError(f'boxes are four numbers each, drawn by one annotator at least; got {boxes.tolist()}, annotators={annotators}')
     x0, y0, x1, y1 = boxes.clamp(0, size).trunc().T[..., None]
-    pixel = torch.arange(size)
+    pixel = torch.arange(size, device=boxes.device)
     across, down = (x0 <= pixel) & (pixel < x1), (y0 <= pixel) & (pixel < y1)                   # [n, size]
     return ((down.float().T @ across.float()) / annotators).clamp(max=1)
 
@@ -34,6 +34,7 @@ def top_area(maps, area: float = .5) -> torch.Tensor:
     "The largest values of maps `[..., H, W]`, a share `area` of the pixels and what ties with the least of them, bool. Raises ValueError for a share outside (0, 1]."
     maps = torch.as_tensor(maps)
     if not 0 < area <= 1: raise ValueError(f'the area is a share of the frame above 0, at most 1; got {area}')
+    if maps.isnan().any(): raise ValueError('a map holds NaN; mend the model')
     values = maps.flatten(-2)
     pixels = values.shape[-1]
     least = values.kthvalue(pixels - max(1, round(area * pixels)) + 1, -1).values
@@ -47,7 +48,7 @@ def center_prior(size: int = 224, area: float = .5) -> torch.Tensor:
 
 # %% ../../nbs/metrics/localization.ipynb #00000010
 def consensus_iou(prediction, box_map) -> torch.Tensor:
-    "cIoU `[...]` of predictions `[..., H, W]` (bool, or zeros and ones) with maps of the same size (see `box_map`); 0 where both are empty. Raises ValueError for other values of a prediction, or other sizes."
+    "cIoU `[...]` of predictions `[..., H, W]` (bool, or zeros and ones) with maps of the same size (see `box_map`); 0 where both are empty. Raises ValueError for other values of a prediction, values of a map outside [0, 1], or other sizes."
     prediction, g = torch.as_tensor(prediction), torch.as_tensor(box_map)
     if prediction.shape[-2:] != g.shape[-2:]: raise ValueError(f'a prediction of {list(prediction.shape[-2:])} and a map of {list(g.shape[-2:])} pixels; bring them to one size')
     prediction, g = torch.broadcast_tensors(prediction, g)
@@ -61,6 +62,7 @@ FRAMES = 8               # at once: what is computed on the way stays in the pro
 def _overlap(prediction, g):
     if prediction.dtype != torch.bool and not ((prediction == 0) | (prediction == 1)).all(): raise ValueError('a prediction says yes or no for each pixel; cut maps off first, by a threshold or `top_area`')
     A, g = prediction.flatten(-2).to(torch.float32), g.flatten(-2).to(torch.float32)
+    if not (g.numel() == 0 or 0 <= g.min() and g.max() <= 1): raise ValueError(f'a map of boxes lies between 0 and 1; got {g.min()} to {g.max()} (see `box_map`)')
     shared, outside = torch.linalg.vecdot(A, g), A.sum(-1) - torch.linalg.vecdot(A, (g > 0).float())
     return shared / (g.sum(-1) + outside).clamp_min(torch.finfo(torch.float32).tiny)
 
@@ -74,14 +76,17 @@ def localization_accuracy(iou, threshold: float = .5) -> float:
 # %% ../../nbs/metrics/localization.ipynb #00000015
 def detections(iou, confidence, positive, threshold: float = .5) -> dict:
     "`{'delta', 'TP', 'FP', 'FN'}`, each `[n]`, for the n distinct confidences of N frames from the highest down, each the last that passes; `iou`, `confidence`, `positive` `[N]`. Raises ValueError for other shapes, NaN, and no frames."
-    u, d, c = (torch.as_tensor(x) for x in (iou, confidence, positive))
+    u, d, c = map(_numbers, (iou, confidence, positive))
     if not u.shape == d.shape == c.shape or u.ndim != 1 or not len(u): raise ValueError(f'iou, confidence and positive are one number each for every frame; got {list(u.shape)}, {list(d.shape)}, {list(c.shape)}')
-    if u[c.bool()].isnan().any() or d.isnan().any(): raise ValueError('a confidence, or the cIoU of a frame with a source, is NaN; mend the predictions')
+    if u[c.bool()].isnan().any() or d.isnan().any() or c.isnan().any(): raise ValueError('a confidence, a truth, or the cIoU of a frame with a source, is NaN; mend the predictions')
     order = d.argsort(descending=True, stable=True)
     d, c, right = d[order], c[order].bool(), (u[order] > threshold) & c[order].bool()
-    last = torch.cat([d[1:] != d[:-1], torch.tensor([True])]).nonzero()[:, 0]                    # of frames of equal confidence
+    last = torch.cat([d[1:] != d[:-1], d.new_ones(1, dtype=torch.bool)]).nonzero()[:, 0]                    # of frames of equal confidence
     TP, shown, seen = right.cumsum(0)[last], last + 1, c.cumsum(0)[last]
     return {'delta': d[last], 'TP': TP, 'FP': shown - TP, 'FN': c.sum() - seen}
+
+
+def _numbers(x): return x if isinstance(x, torch.Tensor) else torch.as_tensor(x, dtype=None if hasattr(x, 'dtype') else torch.float64)
 
 
 def average_precision(iou, confidence, positive, threshold: float = .5) -> float:
@@ -104,10 +109,11 @@ def max_f1(iou, confidence, positive, threshold: float = .5) -> float:
 
 # %% ../../nbs/metrics/localization.ipynb #00000019
 def auroc(confidence, positive) -> float:
-    "Chance that a positive frame is surer than another, ties counting half, 0 to 1; NaN without frames of both kinds. `[N]` each."
-    ranks, positive = torch.from_numpy(rankdata(torch.as_tensor(confidence).numpy())), torch.as_tensor(positive).bool()
-    there, not_there = positive.sum(), (~positive).sum()
-    return ((ranks[positive].sum() - there * (there + 1) / 2) / (there * not_there)).item()
+    "Chance that a positive frame is surer than another, ties counting half, 0 to 1; NaN without frames of both kinds. `[N]` each. Raises ValueError as `detections` does."
+    detections(torch.zeros(len(positive)), confidence, positive)
+    ranks, positive = torch.from_numpy(rankdata(_numbers(confidence).cpu().numpy())), _numbers(positive).bool().cpu()
+    there, not_there = int(positive.sum()), int((~positive).sum())
+    return (ranks[positive].sum().item() - there * (there + 1) / 2) / (there * not_there) if there and not_there else float('nan')
 
 # %% ../../nbs/metrics/localization.ipynb #0000001c
 def balanced(kinds: list[str], seed: int = 0) -> dict[str, torch.Tensor]:
