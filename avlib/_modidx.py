@@ -1026,6 +1026,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'avlib.methods.slavc.Slavc.maps': ('methods/slavc.html#slavc.maps', 'avlib/methods/slavc.py'),
                                      'avlib.methods.slavc.Slavc.spectrogram': ( 'methods/slavc.html#slavc.spectrogram',
                                                                                 'avlib/methods/slavc.py'),
+                                     'avlib.methods.slavc.Slavc.start_from': ( 'methods/slavc.html#slavc.start_from',
+                                                                               'avlib/methods/slavc.py'),
                                      'avlib.methods.slavc.SlavcSettings': ('methods/slavc.html#slavcsettings', 'avlib/methods/slavc.py'),
                                      'avlib.methods.slavc.SlavcSettings.__post_init__': ( 'methods/slavc.html#slavcsettings.__post_init__',
                                                                                           'avlib/methods/slavc.py'),

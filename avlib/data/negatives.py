@@ -31,7 +31,9 @@ def negative_kind(video: str, audio: str, classes: dict) -> str:
 def read_negatives(path, classes: dict = {}) -> list[Negative]:
     "The negatives of a published list `video,audio,label`; rows of another label than 'non-sounding' are left out. Raises ManifestError, which names file and line, where it is missing, has none, a row isn't whole, or one comes twice."
     if not Path(path).is_file(): raise ManifestError(f'{path}: there is no such list of negatives')
-    with open(path, newline='', encoding='utf-8') as file: rows = list(csv.DictReader(file))
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file: rows = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error: raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it anew') from error
     found = {}
     for line, row in enumerate(rows, 2):
         if not all(row.get(name) for name in ('video', 'audio', 'label')): raise ManifestError(f'{path}, line {line}: should have video, audio and label; copy the list anew')
@@ -44,7 +46,8 @@ def read_negatives(path, classes: dict = {}) -> list[Negative]:
 
 # %% ../../nbs/data/negatives.ipynb #00000008
 def draw_negatives(classes: dict, count: int, hard: float = .25, seed: int = 0) -> list[Negative]:
-    "So many pairs of the frame of a clip and the sound of another, a share `hard` of them of the same class; `classes` by clip. Raises ValueError where there are too few clips or classes."
+    "So many pairs of the frame of a clip and the sound of another, a share `hard` of them of the same class; `classes` by clip. Raises ValueError where there are too few clips or classes, or none is asked for."
+    if count < 1 or not 0 <= hard <= 1: raise ValueError(f'count is 1 or more, hard a share; got {count}, {hard}')
     rng, members = np.random.default_rng(seed), defaultdict(list)
     for clip in sorted(classes): members[classes[clip]].append(clip)
     frames, hards = rng.permutation(sorted(classes)).tolist(), round(hard * count)

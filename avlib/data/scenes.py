@@ -34,7 +34,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What scenes are drawn from: frames of `size` pixels; numbers of `sounding` and `silent` objects (ranges, both ends included); `radius` in frames at distance 1; `depth`; the largest `speed` across the frame and in depth, per clip (0: nothing moves);
+    """What scenes are drawn from: frames of `size` pixels; numbers of `sounding` and `silent` objects (ranges, both ends included); `radius` in frames at distance 1; `depth`; the largest `speed` across the frame, per clip, below 2 (0: nothing moves), with which depth changes by that many halves at most;
     `visible`: the least share of a sounding object that others don't hide. Raises ValueError for ranges the wrong way round, or an empty frame."""
     size: int = 64
     sounding: tuple = (1, 1)
@@ -48,7 +48,7 @@ class SceneSettings:
         for name in ('sounding', 'silent', 'radius', 'depth'):
             low, high = getattr(self, name)
             if not 0 <= low <= high: raise ValueError(f'{name} is a range from low to high; got {getattr(self, name)}')
-        if self.size < 8 or not self.depth[0] > 0 or not 0 <= self.visible <= 1 or self.speed < 0: raise ValueError(f'size is 8 pixels or more, depth positive, visible a share, speed 0 or more; got {self}')
+        if self.size < 8 or not self.depth[0] > 0 or not 0 <= self.visible <= 1 or not 0 <= self.speed < 2: raise ValueError(f'size is 8 pixels or more, depth positive, visible a share, speed from 0 to below 2; got {self}')
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,12 @@ def shapes_of(labels) -> dict:
 def draw_scene(labels, settings: SceneSettings, rng, sounding=None, shapes=None) -> Scene:
     "A scene of things of some of the `labels`; `sounding`: the labels of those that sound (default: drawn); `shapes`: by label (default: see `shapes_of`). Raises ValueError where there are too few labels, and where no scene was found in which what sounds is visible."
     shapes = shapes or shapes_of(labels)
+    if unknown := [label for label in sounding or () if label not in shapes]: raise ValueError(f'no label "{unknown[0]}"; there is {", ".join(shapes)}')
     if len(shapes) < settings.sounding[1] + settings.silent[1]: raise ValueError(f'scenes of up to {settings.sounding[1] + settings.silent[1]} objects need as many labels; there are {len(shapes)}')
     for _ in range(100):
         scene = _draw(shapes, settings, rng, sounding)
-        if all(share >= settings.visible for share in visible_shares(scene, settings.size)): return scene
+        times = (0., .5, 1.) if settings.speed else (0.,)
+        if all(share >= settings.visible for time in times for share in visible_shares(scene, settings.size, time)): return scene
     raise ValueError(f'in 100 scenes a sounding object was hidden or out of the frame; let fewer objects, or less of them, be visible: {settings}')
 
 
@@ -86,7 +88,7 @@ def _thing(label, shape, sounding, settings, rng):
     z, radius = rng.uniform(*settings.depth), rng.uniform(*settings.radius)
     room = max(.5 - .8 * radius / z, 0)
     X, Y = z * rng.uniform(-room, room, 2)
-    velocity = settings.speed * rng.uniform(-1, 1, 3) * [1, 1, z - .5]
+    velocity = settings.speed * rng.uniform(-1, 1, 3) * [1, 1, z / 2]
     return Thing(shape, label, (X, Y, z), tuple(velocity), radius, rng.uniform(.8, 1.25), rng.uniform(0, 2 * np.pi), int(rng.integers(2 ** 31)), sounding)
 
 # %% ../../nbs/data/scenes.ipynb #00000009
@@ -132,15 +134,15 @@ def mask_box(mask) -> torch.Tensor:
     return torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if len(rows) else [0] * 4)
 
 
-def visible_shares(scene: Scene, size: int) -> list[float]:
-    "Which share of each sounding thing is to be seen, of what it would show alone in the middle of the frame."
-    masks = render_scene(scene, size)['masks']
-    return [float(mask.sum()) / max(_whole(thing, size), 1) for thing, mask in zip(scene.things, masks) if thing.sounding]
+def visible_shares(scene: Scene, size: int, time: float = 0.0) -> list[float]:
+    "Which share of each sounding thing is to be seen at a time, of what it would show alone in the middle of the frame."
+    masks = render_scene(scene, size, time)['masks']
+    return [float(mask.sum()) / max(_whole(thing, size, time), 1) for thing, mask in zip(scene.things, masks) if thing.sounding]
 
 
-def _whole(thing, size):
+def _whole(thing, size, time):
     "Pixels of a thing alone in the middle."
-    return _looks(replace(thing, place=(0., 0., thing.place[2])), size, 0.)[1].sum()
+    return _looks(replace(thing, place=(0., 0., thing.at(time)[3])), size, 0.)[1].sum()
 
 
 def render_clip(scene: Scene, size: int, frames: int) -> list[dict]:

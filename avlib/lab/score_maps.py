@@ -5,6 +5,7 @@ __all__ = ['FRAME', 'CONFIDENCES', 'AREAS', 'map_name', 'read_map', 'prediction_
            'summary', 'summary_text', 'score_localization']
 
 # %% ../../nbs/lab/score_maps.ipynb #00000002
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ def read_map(path) -> torch.Tensor:
     except (ValueError, OSError, EOFError) as error: raise ManifestError(f'{path}: is no whole NumPy array ({error}); save the map by numpy.save') from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or not values.size or values.dtype.kind not in 'bfiu': raise ManifestError(f'{path}: should be a map [height, width] of numbers; got {getattr(values, "shape", type(values).__name__)} of {getattr(values, "dtype", "several")}')
     if not np.isfinite(values).all(): raise ManifestError(f'{path}: holds NaN or infinite values; mend the model')
-    return torch.from_numpy(values if values.dtype == bool else values.astype(np.float32))
+    return torch.from_numpy(values if values.dtype in (bool, np.float32) else values.astype(np.float64))
 
 
 def prediction_of(found, area: float = .5, threshold: float | None = None) -> torch.Tensor:
@@ -67,6 +68,7 @@ def score_maps(predictions, annotations, negatives=None, area: float = .5, thres
 
     `area`, `threshold`: how maps become predictions, see `prediction_of`; `confidence`: see `confidence_of`. Raises ManifestError where maps are missing, broken, or belong to no frame, and for broken lists.
     """
+    if not 0 < area <= 1 or not (threshold is None or np.isfinite(threshold)): raise ValueError(f'the area is a share of the frame above 0, at most 1, a threshold a number; got {area}, {threshold}')
     known = read_benchmark(annotations)
     asked = [(clip, clip, '') for clip in known.boxes] + (read_negatives(negatives, known.classes) if negatives else [])
     _check_names(Path(predictions), [map_name(video, audio) for video, audio, _ in asked])
@@ -82,14 +84,17 @@ def score_maps(predictions, annotations, negatives=None, area: float = .5, thres
 
 def _check_names(folder, names):
     if not folder.is_dir(): raise ManifestError(f'{folder}: there is no such folder of maps')
-    there, wanted = {path.name for path in folder.glob('*.npy')}, set(names)
-    if len(wanted) < len(names): raise ManifestError('a clip is annotated and listed as a negative, too; take it out of one of the lists')
+    there, wanted = {path.name for path in folder.glob('*.npy')}, Counter(names)
+    if twice := [name for name in wanted if wanted[name] > 1]: raise ManifestError(f'two frames would have the map {twice[0]}; if a clip is annotated, and listed as a negative, too, take it out of one of the lists')
+    if odd := [name for name in wanted if set(name) & set('/\\\0')]: raise ManifestError(f'no file can be named {odd[0]!r}; mend the names of clips')
+    wanted = set(wanted)
     for some, what in ((wanted - there, 'misses {}: every frame needs a map'), (there - wanted, 'holds {}, of no frame that is annotated; take out what does not belong there, or give the list of negatives')):
         if some: raise ManifestError(f'{folder}: ' + what.format(f'{len(some)} of {len(wanted)} maps, such as {min(some)}' if some <= wanted else f'{len(some)} maps, such as {min(some)}'))
 
 
 def summary(frames: Frames, gamma: float = .5, seed: int = 0) -> dict:
-    "LocAcc of the maps and of the center prior, AP, max-F1 and AUROC at a cIoU above `gamma`; LocAcc by size; the others by kind of negative, each with as many frames with a source, drawn by `seed`. In %, but for numbers of frames."
+    "LocAcc of the maps and of the center prior, AP, max-F1 and AUROC at a cIoU above `gamma`; LocAcc by size; the others by kind of negative, each with as many frames with a source, drawn by `seed`. In %, but for numbers of frames. Raises ValueError for a `gamma` outside [0, 1)."
+    if not 0 <= gamma < 1: raise ValueError(f'a source counts as found above a cIoU from 0 to below 1; got {gamma}')
     positive = [not kind for kind in frames.kinds]
     here = lambda values: [value for value, there in zip(values, positive) if there]
     accuracy = lambda values: round(100 * localization_accuracy(values, gamma), 2)
@@ -112,7 +117,7 @@ def summary_text(told: dict) -> str:
     return '\n'.join([f'{told["positives"]} frames with a source, {told["negatives"]} without: {row(told)}',
                       *(f'{name}, {own["frames"]} frames: {row(own)}' for part in ('by size', 'by kind') for name, own in told[part].items())])
 
-# %% ../../nbs/lab/score_maps.ipynb #0000000f
+# %% ../../nbs/lab/score_maps.ipynb #00000010
 AREAS = (.05, .1, .15, .2, .3, .4, .5, .6, .7, .8, .9)
 
 

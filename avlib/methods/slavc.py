@@ -46,7 +46,7 @@ def matching_loss(scores, back) -> torch.Tensor:
 class SlavcSettings:
     """Settings of SLAVC; the defaults are the paper's, and its temperature EZ-VSL's.
 
-    `rate` in Hz, `n_fft` and `hop` in samples, of the logarithmic spectrogram. `visual`, `audio`: settings of the encoders (see `ResNet18`); `weights`: a file for the visual one (see `read_resnet`), '' for none. `dim`: of the projections. `visual_dropout`, `audio_dropout`: of what the encoders put out.
+    `rate` in Hz, `n_fft` and `hop` in samples, of the logarithmic spectrogram. `visual`, `audio`: settings of the encoders (see `ResNet18`); `dim`: of the projections. `visual_dropout`, `audio_dropout`: of what the encoders put out.
     `momentum`: m of the slow encoders, None for none. `split`: eqs. 3 to 5, else eq. 1. `pool`: over places, 'max' (paper) or 'sum' (released). Raises ValueError for shares outside [0, 1), a temperature that isn't positive, and other pools.
     """
     rate: int = 22050
@@ -54,7 +54,6 @@ class SlavcSettings:
     hop: int = 220
     visual: dict = field(default_factory=dict)
     audio: dict = field(default_factory=dict)
-    weights: str = ''
     dim: int = 512
     temperature: float = .03
     visual_dropout: float = .9
@@ -67,6 +66,7 @@ class SlavcSettings:
         shares = {'visual_dropout': self.visual_dropout, 'audio_dropout': self.audio_dropout, 'momentum': self.momentum or 0.}
         if wrong := [name for name, share in shares.items() if not 0 <= share < 1]: raise ValueError(f'{wrong[0]} lies in [0, 1); got {shares[wrong[0]]}')
         if not self.temperature > 0 or self.dim < 1: raise ValueError(f'temperature and dim are positive; got {self.temperature}, {self.dim}')
+        if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2: raise ValueError(f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}')
         if self.pool not in POOLS: raise ValueError(f'pool is one of {", ".join(POOLS)}; got "{self.pool}"')
 
 # %% ../../nbs/methods/slavc.ipynb #0000000e
@@ -78,15 +78,22 @@ class Slavc(nn.Module):
         super().__init__()
         self.settings = settings
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual), 'sound': ResNet18(1, **settings.audio)})
-        if settings.weights: self.encoders['image'].load_state_dict(read_resnet(settings.weights))
         heads = ('loc', 'avc') if settings.split else ('loc',)
         self.of_image = nn.ModuleDict({head: nn.Conv2d(self.encoders['image'].channels, settings.dim, 1) for head in heads})
         self.of_sound = nn.ModuleDict({head: nn.Linear(self.encoders['sound'].channels, settings.dim) for head in heads})
         self.slow = None if settings.momentum is None else copy.deepcopy(self.encoders).requires_grad_(False)
         self.register_load_state_dict_post_hook(_start_slow)
 
+    def start_from(self, path) -> 'Slavc':
+        "Give the image encoders the weights of a file (see `read_resnet`); returns the method. Raises ValueError where they don't fit."
+        if self.encoders['image'].channels != 512 or self.encoders['image'].conv1.kernel_size != (7, 7): raise ValueError(f"{path}: fits an image encoder of width 64 with the stem 'quarter'; leave the settings `visual` out")
+        for encoders in (self.encoders, self.slow or {}):
+            if 'image' in encoders: encoders['image'].load_state_dict(read_resnet(path))
+        return self
+
     def spectrogram(self, audio) -> torch.Tensor:
-        "Logarithm of power, `[B, T] -> [B, 1, n_fft / 2 + 1, T // hop]`."
+        "Logarithm of power, `[B, T] -> [B, 1, n_fft / 2 + 1, T // hop]`. Raises ValueError for sounds shorter than a hop, or with NaN."
+        if audio.shape[-1] < self.settings.hop or not torch.isfinite(audio).all(): raise ValueError(f'sounds are finite, and {self.settings.hop} samples long at least; got {list(audio.shape)}')
         return torch.log(stft(audio, self.settings.n_fft, self.settings.hop)[..., :audio.shape[-1] // self.settings.hop].abs().square() + 1e-7)[:, None]
 
     def loss(self, batch) -> dict:

@@ -54,7 +54,7 @@ def read_resnet(path) -> dict:
     if not Path(path).is_file(): raise ValueError(f'{path}: there is no such file; download the weights of ResNet-18 that torchvision names (resnet18-f37072fd.pth), or leave the setting out')
     try: weights = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error: raise ValueError(f'{path}: is no file of weights, or a damaged one ({type(error).__name__}); download it anew') from error
-    weights = {name: tensor for name, tensor in weights.items() if not name.startswith('fc.')} if isinstance(weights, dict) else {}
+    weights = {name: tensor for name, tensor in weights.items() if not str(name).startswith('fc.')} if isinstance(weights, dict) else {}
     own = ResNet18().state_dict()
     if {name: tensor.shape for name, tensor in own.items()} != {name: getattr(tensor, 'shape', None) for name, tensor in weights.items()}: raise ValueError(f'{path}: are not the weights of ResNet-18; give those that torchvision names')
     return weights
