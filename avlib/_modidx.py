@@ -507,6 +507,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'avlib.data.videos.Found.add': ('data/videos.html#found.add', 'avlib/data/videos.py'),
                                    'avlib.data.videos._list': ('data/videos.html#_list', 'avlib/data/videos.py'),
                                    'avlib.data.videos._some': ('data/videos.html#_some', 'avlib/data/videos.py'),
+                                   'avlib.data.videos._table': ('data/videos.html#_table', 'avlib/data/videos.py'),
                                    'avlib.data.videos.audiocaps': ('data/videos.html#audiocaps', 'avlib/data/videos.py'),
                                    'avlib.data.videos.link_listed': ('data/videos.html#link_listed', 'avlib/data/videos.py'),
                                    'avlib.data.videos.music21': ('data/videos.html#music21', 'avlib/data/videos.py'),

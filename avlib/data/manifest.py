@@ -113,7 +113,7 @@ def home_of(manifest) -> Path:
     if not path.is_file(): return path.parent
     try: home = Path(read_json(path)['home'])
     except (ValueError, KeyError, TypeError) as error: raise ManifestError(f'{path}: should name the folder of the clips as "home" ({error!r}); link the corpus again') from error
-    if not home.is_dir(): raise ManifestError(f'{path}: there is no folder {home}; bring it back, or link the corpus from where it is now')
+    if not home.is_absolute() or not home.is_dir(): raise ManifestError(f'{path}: there is no folder {home}; bring it back, or link the corpus from where it is now')
     return home
 
 

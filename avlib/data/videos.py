@@ -22,14 +22,17 @@ VIDEOS = {'.mp4', '.mkv', '.webm', '.avi', '.mov'}
 
 
 class Found(NamedTuple):
-    "Clips on disk, their paths relative to the corpus' folder, the names of those that are listed but not there, and, of files that can't be read or captions that can't be used, what is wrong."
+    "Clips on disk, their paths relative to the corpus' folder, the names of those that are listed but not there, and, of files that can't be read, captions that can't be used and clips that are listed twice, what is wrong; `taken`: the names of all that was looked at."
     clips: list[Clip]
     missing: list[str]
     damaged: list[str]
+    taken: set[str]
 
     def add(self, root, path, name, split, labels, caption):
         "Take a clip in, or tell why it can't be."
         if path is None: return self.missing.append(name)
+        if name in self.taken: return self.damaged.append(f'{name}: is listed twice')
+        self.taken.add(name)
         try:
             info = audio_info(path)
             self.clips.append(Clip(name, split, path.relative_to(root).as_posix(), info.rate, info.frames, labels() if callable(labels) else labels, caption, recording=name))
@@ -53,7 +56,15 @@ def _list(root, *names):
     raise ManifestError(f'{root}: holds no {" or ".join(names)}; put the list that the corpus was published with there')
 
 
+def _table(path) -> list[list[str]]:
+    "The rows of a list in CSV. Raises ManifestError, which names the file, for one that isn't."
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file: return [row for row in csv.reader(file) if row]
+    except (csv.Error, UnicodeDecodeError) as error: raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it anew') from error
+
+
 def _some(found, root):
+    if not (found.clips or found.missing or found.damaged): raise ManifestError(f'{root}: the list names no clips; copy it anew')
     if not found.clips: raise ManifestError(f'{root}: none of the {len(found.missing) + len(found.damaged)} listed clips can be used; {(found.damaged or [f"{found.missing[0]} is missing: are the files named by their videos?"])[0]}')
     return found
 
@@ -69,9 +80,10 @@ def split_names(names, test: float, valid: float, *seed: int) -> dict[str, str]:
 def music21(root, seed: int = 0) -> Found:
     "Solos of MUSIC or MUSIC-21: `MUSIC21_solo_videos.json` (or `MUSIC_solo_videos.json`) in `root`, sounds named `VIDEO` anywhere below. Raises ManifestError where the list or all sounds are missing."
     path, sounds = _list(root, 'MUSIC21_solo_videos.json', 'MUSIC_solo_videos.json'), sounds_by_name(root)
-    try: videos = dict(json.loads(path.read_text(encoding='utf-8'))['videos'])
+    try: videos = dict(json.loads(path.read_text(encoding='utf-8-sig'))['videos'])
     except (ValueError, KeyError, TypeError) as error: raise ManifestError(f'{path}: is not the list of videos by instrument ({error!r}); copy it anew') from error
-    found, listed = Found([], [], []), Counter(name for names in videos.values() for name in set(names))
+    if wrong := [label for label, names in videos.items() if not isinstance(names, list) or not all(isinstance(name, str) for name in names)]: raise ManifestError(f'{path}: is not the list of videos by instrument (of "{wrong[0]}"); copy it anew')
+    found, listed = Found([], [], [], set()), Counter(name for names in videos.values() for name in set(names))
     for number, (label, names) in enumerate(sorted(videos.items())):
         names = sorted(name for name in set(names) if listed[name] == 1)
         splits = split_names(names, .2, .1, seed, number)
@@ -86,12 +98,12 @@ def vggsound(root, seed: int = 0) -> Found:
     Raises ManifestError where the list or all sounds are missing, or a line isn't as it should be.
     """
     path, sounds = _list(root, 'vggsound.csv'), sounds_by_name(root)
-    with open(path, newline='', encoding='utf-8') as file: rows = list(csv.reader(file))
+    rows = _table(path)
     for number, row in enumerate(rows, 1):
-        if len(row) != 4 or not row[1].isdigit() or row[3] not in ('train', 'test'): raise ManifestError(f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {",".join(row)}')
+        if len(row) != 4 or not row[1].isdecimal() or row[3] not in ('train', 'test'): raise ManifestError(f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {",".join(row)}')
     names = [f'{video}_{int(start):06d}' for video, start, _, _ in rows]
     splits = split_names([name for name, row in zip(names, rows) if row[3] == 'train'], 0, .05, seed)
-    found = Found([], [], [])
+    found = Found([], [], [], set())
     for name, (video, start, label, _) in zip(names, rows):
         ways = (name, f'{video}_{start}', f'{video}_{1000 * int(start)}_{1000 * int(start) + 10000}')
         here = next((sounds[way] for way in ways if way in sounds), None)
@@ -104,11 +116,11 @@ def audiocaps(root) -> Found:
 
     Raises ManifestError where a list or all sounds are missing, ImportError without textblob.
     """
-    sounds, found, seen = sounds_by_name(root), Found([], [], []), set()
+    sounds, found, seen = sounds_by_name(root), Found([], [], [], set()), set()
     for split, name in (('train', 'train'), ('valid', 'val'), ('test', 'test')):
         path = _list(root, f'{name}.csv', f'dataset/{name}.csv')
-        with open(path, newline='', encoding='utf-8') as file: rows = list(csv.DictReader(file))
-        for number, row in enumerate(rows, 2):
+        head, *rows = _table(path) or [[]]
+        for number, row in enumerate((dict(zip(head, row)) for row in rows), 2):
             if lacking := {'audiocap_id', 'youtube_id', 'start_time', 'caption'} - {key for key, value in row.items() if value}:
                 raise ManifestError(f'{path}, line {number}: lacks {", ".join(sorted(lacking))}; copy the list anew')
             video = row['youtube_id']

@@ -148,8 +148,9 @@ def localization(predictions: Annotated[Path, typer.Option(help='folder of maps:
     "Localization accuracy, AP, max-F1 and AUROC of maps, by size of the source and kind of negative, beside the center prior's."
     from avlib.data.files import write_json
     from avlib.lab.score_maps import score_maps, summary, summary_text
+    if not 0 <= iou < 1: raise ValueError(f'--iou is from 0 to below 1; got {iou}')
     told = summary(score_maps(predictions, annotations, negatives, area, threshold, confidence), iou)
-    rule = f'the largest {area:.0%} of the frame' if threshold is None else f'values from {threshold} on'
+    rule = f'the largest {100 * area:g}% of the frame' if threshold is None else f'values from {threshold} on'
     typer.echo(f'predictions: {rule}; found: cIoU above {iou}; in %\n{summary_text(told)}')
     if out: write_json(out, {'rule': rule, 'iou': iou, 'confidence': confidence, **told})
 
