@@ -42,7 +42,7 @@ def prediction_of(found, area: float = .5, threshold: float | None = None) -> to
     "Which pixels of a frame of 224 a map shows, `[224, 224]` bool: those at a `threshold` or above, or else the largest values, a share `area` of the frame (see `top_area`)."
     if found.shape != (FRAME, FRAME):
         mode = {'mode': 'nearest'} if found.dtype == torch.bool else {'mode': 'bicubic', 'align_corners': False}
-        found = F.interpolate(found[None, None].float(), (FRAME, FRAME), **mode)[0, 0].to(found.dtype)
+        found = F.interpolate(found[None, None].double(), (FRAME, FRAME), **mode)[0, 0].to(found.dtype)
     if found.dtype == torch.bool: return found
     return top_area(found, area) if threshold is None else found >= threshold
 
@@ -50,7 +50,7 @@ def prediction_of(found, area: float = .5, threshold: float | None = None) -> to
 def confidence_of(found, how: str = 'max') -> float:
     "How sure a map is that anything is to be seen that sounds: its maximum, or the mean of its largest quarter."
     if how not in CONFIDENCES: raise ValueError(f'confidence is one of {", ".join(CONFIDENCES)}; got "{how}"')
-    values = found.float().flatten()
+    values = found.double().flatten()
     return values.max().item() if how == 'max' else values.topk(max(1, len(values) // 4)).values.mean().item()
 
 # %% ../../nbs/lab/score_maps.ipynb #00000008
