@@ -113,7 +113,7 @@ def write_scene_corpus(folder, corpus: str, settings: dict, clips, home=None) ->
     (folder / 'card.json').unlink(missing_ok=True)
     corpora = {split: LabelledCorpus(clips, split, settings['rate'], home) for split in SPLIT_SEEDS}
     labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))
-    shape = SceneSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.get('scene', {}).items()})
+    shape = SceneSettings(**settings.get('scene', {}))
     rows = {split: write_scene_split(folder, split, corpora[split], labels, shape, settings['seconds'], settings[split], settings['seed']) for split in SPLIT_SEEDS}
     write_jsonl(folder / 'negatives.jsonl', draw_scene_negatives(rows['test'], settings['test'], settings['seed']))
     write_json(folder / 'card.json', {'corpus': corpus, 'rate': settings['rate'], 'labels': labels, 'size': shape.size, **{split: len(found) for split, found in rows.items()}})

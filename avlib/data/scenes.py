@@ -47,6 +47,7 @@ class SceneSettings:
     def __post_init__(self):
         for name in ('sounding', 'silent', 'radius', 'depth'):
             low, high = getattr(self, name)
+            object.__setattr__(self, name, (low, high))                                            # lists, as settings files have them, become ranges
             if not 0 <= low <= high: raise ValueError(f'{name} is a range from low to high; got {getattr(self, name)}')
         if self.size < 8 or not self.depth[0] > 0 or not 0 <= self.visible <= 1 or not 0 <= self.speed < 2: raise ValueError(f'size is 8 pixels or more, depth positive, visible a share, speed from 0 to below 2; got {self}')
 

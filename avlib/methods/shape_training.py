@@ -30,8 +30,7 @@ class ShapeFrames(Dataset):
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "Frames of the shapes that stand for no label of the prepared scenes, of their size, by an experiment's settings `scene`."
         used = set(shapes_of(prepared.card['labels']).values())
-        scene = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.get('scene', {}).items()}
-        return cls([shape for shape in SHAPES if shape not in used], size, SceneSettings(**{**scene, 'size': prepared.card['size'], 'sounding': (1, 1), 'silent': (0, 0)}), seed)
+        return cls([shape for shape in SHAPES if shape not in used], size, SceneSettings(**{**settings.get('scene', {}), 'size': prepared.card['size'], 'sounding': (1, 1), 'silent': (0, 0)}), seed)
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int, size: int = 500):
