@@ -55,6 +55,13 @@ def exported_anew(tmp_path_factory) -> Path:
     return copy
 
 
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name)
+def test_text_is_not_commented_out(path):
+    """A cell of text all of whose lines begin with # shows as nothing but headings."""
+    hashed = [source(cell) for cell in cells(path, 'markdown') if source(cell).count('\n') and all(line.startswith('# ') or line == '#' for line in source(cell).split('\n'))]
+    assert not hashed and not any(source(cell).startswith('# #') for cell in cells(path, 'markdown')), f'{name(path)}: {hashed[:1]}'
+
+
 def test_notebooks_and_library_are_in_step(exported_anew):
     before, after = contents(ROOT), contents(exported_anew)
     differ = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
