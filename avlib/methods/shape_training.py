@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
+from ..data.mixtures import PreparedMixtures
 from ..data.scenes import SceneSettings, draw_scene, render_scene, shapes_of
 from ..data.shapes import SHAPES
 from ..models.resnet import ResNet18
 
 # %% ../../nbs/methods/shape_training.ipynb #00000005
-class ShapeFrames(Dataset):
+class ShapeFrames(PreparedMixtures):
     """Frames of one object each, the same for the same (seed, epoch, index): `{'image' [3, S, S], 'shape'}`, the number of its shape among `shapes`.
 
     Raises ValueError for fewer than two shapes.
@@ -28,9 +28,9 @@ class ShapeFrames(Dataset):
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "Frames of the shapes that stand for no label of the prepared scenes, of their size, by an experiment's settings `scene`."
+        "Frames of the shapes that stand for no label of the prepared scenes, by an experiment's settings `scene`; of the scenes' size, unless that is among them."
         used = set(shapes_of(prepared.card['labels']).values())
-        return cls([shape for shape in SHAPES if shape not in used], size, SceneSettings(**{**settings.get('scene', {}), 'size': prepared.card['size'], 'sounding': (1, 1), 'silent': (0, 0)}), seed)
+        return cls([shape for shape in SHAPES if shape not in used], size, SceneSettings(**{'size': prepared.card['size'], **settings.get('scene', {}), 'sounding': (1, 1), 'silent': (0, 0)}), seed)
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int, size: int = 500):
@@ -67,7 +67,7 @@ class ShapeTraining(nn.Module):
 
     def forward(self, image):
         "Logits `[B, shapes]` of images `[B, 3, H, W]`."
-        return self.names(self.encoders['image'](image).amax((-2, -1)))
+        return self.names(self.encoders['image'](image).mean((-2, -1)))
 
     def loss(self, batch) -> dict:
         "Mean cross-entropy as `total`, and the share of frames that are named right."

@@ -24,25 +24,30 @@ class Block(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 # %% ../../nbs/models/resnet.ipynb #00000007
-STEMS = ('quarter', 'whole')
+STEMS = ('quarter', 'half', 'whole')
 
 
 class ResNet18(nn.Module):
-    """Features of images or spectrograms, `[B, inputs, H, W] -> [B, 8 width, H / s, W / s]`, s being 32 with the stem 'quarter' (the published one), 8 with 'whole', which keeps the resolution.
+    """Features of images or spectrograms, `[B, inputs, H, W] -> [B, 8 width, H / s, W / s]`, s being 32 with the stem 'quarter' (the published one), 8 with 'half', after which the last stage keeps the resolution, and with 'whole', which keeps it itself.
 
     `inputs`: 3 for colours, 1 for spectrograms. Raises ValueError for another stem, and sizes below one.
     """
     def __init__(self, inputs: int = 3, width: int = 64, stem: str = 'quarter'):
         super().__init__()
         if stem not in STEMS or inputs < 1 or width < 1: raise ValueError(f'a stem is one of {", ".join(STEMS)}, inputs and width are positive; got "{stem}", {inputs}, {width}')
-        self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False) if stem == 'quarter' else nn.Conv2d(inputs, width, 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False) if stem == 'quarter' else nn.Conv2d(inputs, width, 3, 1 if stem == 'whole' else 2, 1, bias=False)
         self.bn1, self.pool = nn.BatchNorm2d(width), nn.MaxPool2d(3, 2, 1) if stem == 'quarter' else nn.Identity()
         stage = lambda given, channels, stride: nn.Sequential(Block(given, channels, stride), Block(channels, channels))
         self.layer1, self.layer2 = stage(width, width, 1), stage(width, 2 * width, 2)
-        self.layer3, self.layer4 = stage(2 * width, 4 * width, 2), stage(4 * width, 8 * width, 2)
+        self.layer3, self.layer4 = stage(2 * width, 4 * width, 2), stage(4 * width, 8 * width, 1 if stem == 'half' else 2)
         self.channels = 8 * width
         for module in self.modules():
             if isinstance(module, nn.Conv2d): nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+
+    @property
+    def stages(self) -> list:
+        "The stem with the first stage, and the other three."
+        return [nn.ModuleList([self.conv1, self.bn1, self.layer1]), self.layer2, self.layer3, self.layer4]
 
     def forward(self, x):
         x = self.pool(F.relu(self.bn1(self.conv1(x))))
