@@ -4,6 +4,7 @@
 __all__ = ['REAL', 'HARD', 'write_scene_split', 'ScenePairs', 'draw_scene_negatives', 'FrozenScenes', 'write_scene_corpus']
 
 # %% ../../nbs/data/scene_clips.ipynb #00000002
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 from .bank import Bank, write_bank
 from .files import read_json, read_jsonl, write_json, write_jsonl
 from .labelled import LabelledCorpus
-from .manifest import ManifestError
+from .manifest import ManifestError, home_of
 from .mixtures import LEVEL_DB, MixtureSettings, draw_source, render
 from .prepared import SPLIT_SEEDS
 from .scenes import SceneSettings, draw_scene, render_scene
@@ -38,16 +39,18 @@ def write_scene_split(folder, split: str, corpus: LabelledCorpus, labels, settin
 
 
 class ScenePairs(Dataset):
-    """Frames and sounds of a split: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`, in the order of their scenes.
+    """Frames and sounds of a split: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`, in the order of their scenes, the first `count` of them (default: all).
 
     Raises ValueError where a file is missing or damaged, or the two don't belong together; ManifestError for clips that the corpus lacks.
     """
-    def __init__(self, folder, split: str, corpus: LabelledCorpus):
+    def __init__(self, folder, split: str, corpus: LabelledCorpus, count: int | None = None):
         self.bank, self.rows, self.corpus = Bank(Path(folder) / f'{split}.safetensors'), read_jsonl(Path(folder) / f'{split}.jsonl'), corpus
         self.frames, self.settings = self.bank.tensor('frames'), MixtureSettings(**self.bank.note['settings'])
         if len(self.frames) != len(self.rows): raise ValueError(f'{folder}: {split}.safetensors holds {len(self.frames)} frames, {split}.jsonl {len(self.rows)} rows; prepare the scenes again')
         if unknown := [clip for row in self.rows for source in row['sources'] for clip in source['clips'] if clip not in corpus.clips]:
             raise ManifestError(f'{folder}/{split}.jsonl: clip "{unknown[0]}" is not in {corpus.manifest}; prepare the scenes again')
+
+        self.rows = self.rows[:count]
 
     def __len__(self): return len(self.rows)
 
@@ -106,15 +109,21 @@ def _noise(number, settings):
 def write_scene_corpus(folder, corpus: str, settings: dict, clips, home=None) -> dict:
     """Write scenes of training, validation and test with sounds of the labelled clips of the manifest `clips` (in the folder `home`), negatives of the test, and last the card, which is returned.
 
-    `settings`: `rate` in Hz, `seconds`, numbers of `train`, `valid` and `test` scenes, `seed`, and `scene`, settings of `SceneSettings`.
+    `settings`: `rate` in Hz, `seconds`, numbers of `train`, `valid` and `test` scenes, `seed`, `scene`, settings of `SceneSettings`, and `labels` (default: all that are in every split). Raises ManifestError for a label that isn't.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     corpora = {split: LabelledCorpus(clips, split, settings['rate'], home) for split in SPLIT_SEEDS}
-    labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))
+    labels = _labels(settings.get('labels'), set.intersection(*(set(corpus.groups) for corpus in corpora.values())), clips)
     shape = SceneSettings(**settings.get('scene', {}))
     rows = {split: write_scene_split(folder, split, corpora[split], labels, shape, settings['seconds'], settings[split], settings['seed']) for split in SPLIT_SEEDS}
     write_jsonl(folder / 'negatives.jsonl', draw_scene_negatives(rows['test'], settings['test'], settings['seed']))
-    write_json(folder / 'card.json', {'corpus': corpus, 'rate': settings['rate'], 'labels': labels, 'size': shape.size, **{split: len(found) for split, found in rows.items()}})
+    where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
+    write_json(folder / 'card.json', {'corpus': corpus, **where, 'rate': settings['rate'], 'labels': labels, 'size': shape.size, **{split: len(found) for split, found in rows.items()}})
     return read_json(folder / 'card.json')
+
+
+def _labels(asked, there, manifest):
+    if unknown := sorted(set(asked or ()) - there): raise ManifestError(f'{manifest}: the label "{unknown[0]}" has no clips in some split; there are {", ".join(sorted(there))}')
+    return sorted(asked or there)

@@ -34,7 +34,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What scenes are drawn from: frames of `size` pixels; numbers of `sounding` and `silent` objects (ranges, both ends included); `radius` in frames at distance 1; `depth`; the largest `speed` across the frame, per clip, below 2 (0: nothing moves), with which depth changes by that many halves at most;
+    """What scenes are drawn from: frames of `size` pixels; numbers of `sounding` and `silent` objects (ranges, both ends included); `radius` in frames at distance 1; `depth`; the largest `speed` across the frame, per clip, below 2 (0: nothing moves), with which depth changes by that many halves at most; the largest `turn` either way in rad;
     `visible`: the least share of a sounding object that others don't hide. Raises ValueError for ranges the wrong way round, or an empty frame."""
     size: int = 64
     sounding: tuple = (1, 1)
@@ -42,6 +42,7 @@ class SceneSettings:
     radius: tuple = (.12, .3)
     depth: tuple = (1.0, 2.0)
     speed: float = 0.0
+    turn: float = np.pi
     visible: float = .6
 
     def __post_init__(self):
@@ -49,7 +50,7 @@ class SceneSettings:
             low, high = getattr(self, name)
             object.__setattr__(self, name, (low, high))                                            # lists, as settings files have them, become ranges
             if not 0 <= low <= high: raise ValueError(f'{name} is a range from low to high; got {getattr(self, name)}')
-        if self.size < 8 or not self.depth[0] > 0 or not 0 <= self.visible <= 1 or not 0 <= self.speed < 2: raise ValueError(f'size is 8 pixels or more, depth positive, visible a share, speed from 0 to below 2; got {self}')
+        if self.size < 8 or not self.depth[0] > 0 or not 0 <= self.visible <= 1 or not 0 <= self.speed < 2 or not 0 <= self.turn <= np.pi: raise ValueError(f'size is 8 pixels or more, depth positive, visible a share, speed from 0 to below 2, turn up to π; got {self}')
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def draw_scene(labels, settings: SceneSettings, rng, sounding=None, shapes=None)
     if len(shapes) < settings.sounding[1] + settings.silent[1]: raise ValueError(f'scenes of up to {settings.sounding[1] + settings.silent[1]} objects need as many labels; there are {len(shapes)}')
     for _ in range(100):
         scene = _draw(shapes, settings, rng, sounding)
-        times = (0., .5, 1.) if settings.speed else (0.,)
+        times = () if not settings.visible else (0., .5, 1.) if settings.speed else (0.,)
         if all(share >= settings.visible for time in times for share in visible_shares(scene, settings.size, time)): return scene
     raise ValueError(f'in 100 scenes a sounding object was hidden or out of the frame; let fewer objects, or less of them, be visible: {settings}')
 
@@ -90,7 +91,7 @@ def _thing(label, shape, sounding, settings, rng):
     room = max(.5 - .8 * radius / z, 0)
     X, Y = z * rng.uniform(-room, room, 2)
     velocity = settings.speed * rng.uniform(-1, 1, 3) * [1, 1, z / 2]
-    return Thing(shape, label, (X, Y, z), tuple(velocity), radius, rng.uniform(.8, 1.25), rng.uniform(0, 2 * np.pi), int(rng.integers(2 ** 31)), sounding)
+    return Thing(shape, label, (X, Y, z), tuple(velocity), radius, rng.uniform(.8, 1.25), settings.turn * rng.uniform(-1, 1), int(rng.integers(2 ** 31)), sounding)
 
 # %% ../../nbs/data/scenes.ipynb #00000009
 def background(seed: int, size: int) -> np.ndarray:
