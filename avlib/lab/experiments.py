@@ -68,7 +68,9 @@ class Experiment:
         loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)                                    # ten times as fast, where there is libyaml
         params = choose(yaml.load((repository() / 'params.yaml').read_text(), loader), self.paper, 'paper')
         profile = {} if self.profile == 'paper' else choose(params, self.profile, 'profile')
-        return merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile, choose(params['experiments'], self.name, 'experiment'))
+        base, own = merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile), choose(params['experiments'], self.name, 'experiment')
+        of_method = base.pop('settings_of', {}).get(own.get('method', base['method']).rpartition(':')[2])
+        return merge(base, {'settings': of_method or {}}, own)
 
     @property
     def method_settings(self) -> dict:
@@ -105,11 +107,11 @@ class Experiment:
         return max((start.later + 1 for start in self.starts), default=0)
 
     def method(self):
-        "A fresh method, its weights drawn from the seed, or those of the experiments that it starts from, as far as they have them."
+        "A fresh method, its weights drawn from the seed, or those of the experiments that it starts from, as far as they have them; of its image encoder those of the file `image_weights`, if that is set."
         torch.manual_seed(self.seed)
         method = build_method(self.settings['method'], self.method_settings)
         for start in self.starts: take_weights(method, start.folder / 'model.safetensors')
-        return method
+        return method.start_from(repository() / self.settings['image_weights']) if self.settings.get('image_weights') else method
 
     def training_data(self):
         "One epoch of the training split, by the class that the setting `data` names; examples of their own for what starts from another's weights."
@@ -189,12 +191,14 @@ def _calibrated(experiment, card):
 
 
 def by_score(experiment):
-    "The score of an epoch: SI-SNRi on the validation mixtures, with their references, or what the settings `score` and `select` name; what else is measured there in dB is logged as `valid_…`."
+    "The score of an epoch: SI-SNRi on the validation mixtures, with their references, or what the settings `score` and `select` name; what else is measured there in dB is logged as `valid_…`, and the scores of the examples of the test's domain `watch`, if that is set, as `watched`."
     validation, key = experiment.frozen('valid'), experiment.settings.get('select', 'si_snri')
+    watched = [experiment.frozen('test', experiment.settings['watch'])] if 'watch' in experiment.settings else []
 
     def validate(method):
         rows = evaluate(method, validation, _score(experiment), progress=False)
-        return {'score': mean(rows, key), **{f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]}}
+        told = {'watched': [row[key] for row in evaluate(method, data, _score(experiment), progress=False)] for data in watched}
+        return {'score': mean(rows, key), **told, **{f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]}}
     return validate
 
 

@@ -122,10 +122,15 @@ AREAS = (.05, .1, .15, .2, .3, .4, .5, .6, .7, .8, .9)
 
 
 def score_localization(method, example: dict) -> dict:
-    "Scores of a frame `image [3, S, S]` with a sound `audio [T]`, of which `boxes [n, 4]` are around what sounds: `kind` of negative, the share of the frame that is `covered` by the boxes, and for each of the method's `maps` its confidences (see `confidence_of`) and the `iou` for predictions of the `AREAS` (none for negatives)."
-    size = example['image'].shape[-1]
+    """Scores of a frame `image [3, S, S]` with a sound `audio [T]`, of which `boxes [n, 4]` are around what sounds: `kind` of negative, the share of the frame that is `covered` by the boxes; for each of the method's `maps` its confidences (see `confidence_of`) and the `iou` for predictions of the `AREAS` (none for negatives);
+    the `iou` of discs in the `center` of these areas; and `loc_acc`, 100 where the map 'both', cut off at the area of the method's settings, has found the source, else 0. Raises ValueError where that area is none of `AREAS`."""
+    size, area = example['image'].shape[-1], method.settings.area
+    if area not in AREAS: raise ValueError(f'predictions are judged at the areas {", ".join(map(str, AREAS))}; got {area}')
     g = box_map(example['boxes'].cpu(), size)
-    return {'kind': example['kind'], 'covered': g.gt(0).float().mean().item(), 'maps': {name: _judged(found[0].cpu(), g, example['kind']) for name, found in method.maps(example['audio'][None], example['image'][None]).items()}}
+    maps = {name: _judged(found[0].cpu(), g, example['kind']) for name, found in method.maps(example['audio'][None], example['image'][None]).items()}
+    center = [] if example['kind'] else consensus_iou(torch.stack([center_prior(size, share) for share in AREAS]), g).tolist()
+    return {'kind': example['kind'], 'covered': g.gt(0).float().mean().item(), 'center': [round(share, 4) for share in center], 'maps': maps,
+            **({} if example['kind'] else {'loc_acc': 100. * (maps['both']['iou'][AREAS.index(area)] > .5)})}
 
 
 def _judged(found, g, kind):

@@ -29,7 +29,7 @@ SCHEDULES = ('constant', 'cosine', 'drops')
 @dataclass(frozen=True)
 class TrainSettings:
     """How to train: `epochs` of `steps` batches of `batch` examples in all (over all devices), Adam with `learning_rate`, `warmup` in steps,
-    `schedule` 'constant', 'cosine', or 'drops' to a tenth after every 15 epochs, the rate halved after every `patience` epochs without a better score (0: never), gradients clipped to the norm `clip` (0: not at all), weights pulled towards 0 by `weight_decay`,
+    `schedule` 'constant', 'cosine', or 'drops' to a tenth after every 15 epochs, the rate halved after every `patience` epochs without a better score (0: never), gradients clipped to the norm `clip` (0: not at all), weights pulled towards 0 by `weight_decay`, the weights of the `best` epoch kept or of the `last` one,
     `precision` and `devices` as Fabric names them,
     `threads` of each process (0: as many as there are cores; the number changes the last bits of a result)."""
     epochs: int
@@ -39,6 +39,7 @@ class TrainSettings:
     warmup: int = 0
     schedule: str = 'constant'
     patience: int = 0
+    keep: str = 'best'
     clip: float = 0.0
     weight_decay: float = 0.0
     seed: int = 0
@@ -53,6 +54,7 @@ class TrainSettings:
             raise ValueError(f'epochs, steps, batch, devices and learning_rate must be positive; got {self}')
         if self.schedule not in SCHEDULES: raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}; got "{self.schedule}"')
         if self.weight_decay < 0: raise ValueError(f'weight_decay is 0 or more; got {self.weight_decay}')
+        if self.keep not in ('best', 'last'): raise ValueError(f'the best or the last epoch is kept; got "{self.keep}"')
         if self.patience < 0: raise ValueError(f'patience is a number of epochs, 0 or more; got {self.patience}')
         if self.batch % self.devices: raise ValueError(f'a batch of {self.batch} does not divide among {self.devices} devices')
 
@@ -117,7 +119,7 @@ def resume(folder: Path, method, optimizer, mark: str) -> dict:
 
 # %% ../../nbs/lab/trainer.ipynb #0000000d
 def train(method, data, validate, settings: TrainSettings, folder, card: dict | None = None) -> dict:
-    """Train `method` on `data` and leave in `folder` the best weights (`model.safetensors`, `model.json`), the last state (`last.safetensors`) and `log.jsonl`.
+    """Train `method` on `data` and leave in `folder` the weights of the best epoch, or of the last (`model.safetensors`, `model.json`), the last state (`last.safetensors`) and `log.jsonl`.
 
     `data`: a data set of at least steps × batch examples, with `set_epoch`. `validate(method)`: the score after an epoch, higher is better; or a dictionary of it, as `score`, and of what else the log should keep.
     `card`: what the model's card shall tell (its `commit` may change between a kill and the rest of a run). A run killed at any moment and started again gives the same files. Returns the card.
@@ -136,7 +138,7 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
     with tqdm(total=settings.epochs, initial=note['epoch'], desc='epochs', mininterval=2, disable=not fabric.is_global_zero) as bar:
         for epoch in range(note['epoch'], settings.epochs):
             row = _train_epoch(fabric, model, optimizer, data, settings, epoch, note['halvings'])
-            note = _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card or {}, settings.patience)
+            note = _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card or {}, settings)
             bar.set_postfix(loss=f'{row["total"]:.2f}', best=f'{note["best"]:.2f}')
             bar.update()
     return {**(card or {}), 'score': note['best']}
@@ -178,8 +180,8 @@ def _step(fabric, model, optimizer, batch, rate, clip):
     return {name: value.detach() for name, value in terms.items()}
 
 
-def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card, patience):
-    "Validate, log, keep the best, save the state; the state comes last, so that a run killed before it repeats the epoch."
+def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card, settings):
+    "Validate, log, keep the best or the last, save the state; the state comes last, so that a run killed before it repeats the epoch."
     if not math.isfinite(row['total']): raise FloatingPointError(f'{folder}: the loss is {row["total"]} in epoch {row["epoch"]}; lower the learning rate or clip gradients')
     method.eval()
     start = time.perf_counter()
@@ -187,9 +189,9 @@ def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card, 
     told = told if isinstance(told, dict) else {'score': told}
     score = float(told['score'])
     row |= {**told, 'score': score, 'validate_s': time.perf_counter() - start}
-    better = note['best'] is None or score > note['best']
+    better = note['best'] is None or score > note['best'] or settings.keep == 'last'
     waited = 0 if better else note['waited'] + 1
-    halve = patience and waited == patience
+    halve = settings.patience and waited == settings.patience
     note = {**note, 'epoch': row['epoch'] + 1, 'best': score if better else note['best'], 'waited': 0 if halve else waited, 'halvings': note['halvings'] + bool(halve)}
     if fabric.is_global_zero:
         append_jsonl(folder / 'log.jsonl', row)
