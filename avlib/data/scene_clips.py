@@ -120,7 +120,7 @@ def write_scene_corpus(folder, corpus: str, settings: dict, clips, home=None) ->
     rows = {split: write_scene_split(folder, split, corpora[split], labels, shape, settings['seconds'], settings[split], settings['seed']) for split in SPLIT_SEEDS}
     write_jsonl(folder / 'negatives.jsonl', draw_scene_negatives(rows['test'], settings['test'], settings['seed']))
     where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
-    write_json(folder / 'card.json', {'corpus': corpus, **where, 'rate': settings['rate'], 'labels': labels, 'size': shape.size, **{split: len(found) for split, found in rows.items()}})
+    write_json(folder / 'card.json', {'corpus': corpus, **where, 'rate': settings['rate'], 'seconds': settings['seconds'], 'labels': labels, 'size': shape.size, **{split: len(found) for split, found in rows.items()}})
     return read_json(folder / 'card.json')
 
 
