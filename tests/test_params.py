@@ -101,3 +101,22 @@ def test_queried_separation_has_the_settings_of_the_paper():
     assert (train['epochs'], train['learning_rate'], train['schedule']) == (50, 1e-3, 'drops')
     assert (method.alpha, method.beta, method.gamma, method.lambda_s, method.lambda_u, method.delta) == (.1, 5., 10., 5., 1., 0.)
     assert round(method.rate * settings['mixtures']['seconds']) in range(65_530, 65_540) and method.embedding == {'name': 'laion-clap'} and method.unet == {}
+
+
+@pytest.mark.parametrize('profile, name', [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen.get('slavc_experiments', [])])
+def test_localization_settings_are_complete_and_accepted(profile, name):
+    settings = Experiment('slavc', name, profile).settings
+    TrainSettings(**settings['train'])
+    method = build_method(settings['method'], settings['settings'])
+    start = Experiment('shapes', 'shapes', profile).settings['settings']
+    assert method.settings.guide and settings['train']['keep'] == 'last' and PARAMS['scenes'][profile]['most'] + start['shapes'] == 21
+    if profile != 'paper': assert settings['settings']['visual'] == start['visual']
+
+
+def test_localization_has_the_settings_of_the_paper():
+    "Section 5.1: 144,000 pairs in batches of 128, 20 epochs, Adam at 1e-4 with weight decay 1e-4, 3 s at 22,050 Hz, frames of 224 pixels."
+    settings = Experiment('slavc', 'slavc', 'paper').settings
+    train, method = settings['train'], build_method(settings['method'], settings['settings']).settings
+    assert (train['epochs'], train['steps'] * train['batch'], train['learning_rate'], train['weight_decay']) == (20, 144_000, 1e-4, 1e-4)
+    assert (method.rate, method.visual_dropout, method.audio_dropout, method.momentum, method.dim, method.area) == (22050, .9, 0, .999, 512, .5) and settings['augment']
+    assert (PARAMS['scenes']['paper']['scene']['size'], PARAMS['scenes']['paper']['seconds'], PARAMS['scenes']['paper']['train']) == (224, 3.0, 144_000)
