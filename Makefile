@@ -56,8 +56,12 @@ weights: $(READY) ## take the models that come with the package out of runs/, as
 	}
 	take mixit-speech speech/tiny/train/1or2-p100-sparse-0
 	take mixit-speech-long speech/long/train/1or2-p100-sparse-0
-	queries=runs/music/small/train/weak-3-0/model.safetensors
-	if [ -f $$queries ]; then $(PYTHON) -c 'import sys; from avlib.lab.checkpoints import pack_model; print(pack_model(*sys.argv[1:]))' $$queries avlib/weights/music-queries.safetensors; fi
+	pack() {
+	  model=runs/$$2/model.safetensors
+	  if [ -f $$model ]; then $(PYTHON) -c 'import sys; from avlib.lab.checkpoints import pack_model; print(pack_model(*sys.argv[1:]))' $$model avlib/weights/$$1.safetensors; fi
+	}
+	pack music-queries music/small/train/weak-3-0
+	pack music-scenes music-scenes/tiny/train/slavc-0
 
 clean: ## remove what is quickly rebuilt: site and build folders (.venv, data and runs stay)
 	rm -rf site build dist .cache *.egg-info .pytest_cache .hypothesis
