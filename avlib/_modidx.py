@@ -987,6 +987,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'avlib/methods/localizer.py'),
                                          'avlib.methods.localizer._stretched': ( 'methods/localizer.html#_stretched',
                                                                                  'avlib/methods/localizer.py'),
+                                         'avlib.methods.localizer.at_places': ( 'methods/localizer.html#at_places',
+                                                                                'avlib/methods/localizer.py'),
                                          'avlib.methods.localizer.guided': ('methods/localizer.html#guided', 'avlib/methods/localizer.py'),
                                          'avlib.methods.localizer.object_map': ( 'methods/localizer.html#object_map',
                                                                                  'avlib/methods/localizer.py'),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .localizer import Localizer, LocalizerSettings, own_similarity, similarity
+from .localizer import Localizer, LocalizerSettings, at_places, own_similarity, similarity
 
 # %% ../../nbs/methods/slavc.ipynb #00000008
 POOLS = ('max', 'sum')
@@ -69,7 +69,7 @@ class Slavc(Localizer):
     def __init__(self, settings: SlavcSettings = SlavcSettings()):
         super().__init__(settings)
         heads = ('loc', 'avc') if settings.split else ('loc',)
-        self.of_image = nn.ModuleDict({head: nn.Conv2d(self.encoders['image'].channels, settings.dim, 1) for head in heads})
+        self.of_image = nn.ModuleDict({head: nn.Linear(self.encoders['image'].channels, settings.dim) for head in heads})
         self.of_sound = nn.ModuleDict({head: nn.Linear(self.encoders['sound'].channels, settings.dim) for head in heads})
         self.slow = None if settings.momentum is None else copy.deepcopy(self.encoders).requires_grad_(False)
 
@@ -90,12 +90,12 @@ class Slavc(Localizer):
         for slow, fast in zip(self.slow.parameters(), self.encoders.parameters()): slow.lerp_(fast, 1 - self.settings.momentum)
 
     def _scores(self, sound, image):
-        cosines = [similarity(self.of_sound[head](sound), self.of_image[head](image)) for head in self.of_image]
+        cosines = [similarity(self.of_sound[head](sound), at_places(self.of_image[head], image)) for head in self.of_image]
         return split_scores(*cosines, self.settings.temperature, self.settings.pool) if self.settings.split else bag_scores(*cosines, self.settings.temperature)
 
     @property
     def judges(self): return self.encoders if self.slow is None else self.slow
 
     def _maps(self, places, sounds):
-        cosines = {head: own_similarity(self.of_sound[head](sounds), self.of_image[head](places)) for head in self.of_image}
+        cosines = {head: own_similarity(self.of_sound[head](sounds), at_places(self.of_image[head], places)) for head in self.of_image}
         return {'both': sum(cosines.values()), **cosines}
