@@ -100,19 +100,22 @@ def _maps(method, heard, frames, size):
 
 
 def _write(media, out, model, area, maps, silent, times, sound, frames, every, still):
-    "All that is told of maps; the JSON last."
-    low, high = maps.min(), maps.max()
-    told, shown = [], []
-    for found, quiet, time, frame in zip(maps, silent, times, frames()):
-        wide = F.interpolate(found[None, None], frame.shape[1:], mode='bicubic', align_corners=False)[0, 0]
-        boxes = [] if quiet else boxes_of(top_area(wide, area))
-        told.append({'time': round(time, 3), 'confidence': None if quiet else round(found.max().item(), 4), 'boxes': boxes})
-        shown.append(overlay(frame, 0 * wide if quiet else ((wide - low) / (high - low).clamp_min(1e-9)).clamp(0, 1), boxes))
+    "All that is told of maps: first the picture, or video, of which one frame at a time is held; the JSON last."
+    low, high, told = maps.min(), maps.max(), []
+    height, width = next(iter(frames())).shape[1:]
+
+    def shown():
+        for found, quiet, time, frame in zip(maps, silent, times, frames()):
+            wide = F.interpolate(found[None, None], (height, width), mode='bicubic', align_corners=False)[0, 0]
+            boxes = [] if quiet else boxes_of(top_area(wide, area))
+            told.append({'time': round(time, 3), 'confidence': None if quiet else round(found.max().item(), 4), 'boxes': boxes})
+            yield overlay(frame, 0 * wide if quiet else ((wide - low) / (high - low).clamp_min(1e-9)).clamp(0, 1), boxes)
+
     picture = out / f'{media.stem}-overlay{".png" if still else ".mp4"}'
+    if still: _write_png(picture, *shown())
+    else: write_video(picture, shown(), 1 / every, *sound)
     with atomic_path(out / f'{media.stem}.npy') as temporary: np.save(temporary, (maps[0] if still else maps).numpy())
-    if still: _write_png(picture, shown[0])
-    else: write_video(picture, shown, 1 / every, *sound)
-    write_json(out / f'{media.stem}.json', {'media': media.name, 'model': str(model), 'area': area, 'height': frame.shape[1], 'width': frame.shape[2], 'moments': told})
+    write_json(out / f'{media.stem}.json', {'media': media.name, 'model': str(model), 'area': area, 'height': height, 'width': width, 'moments': told})
     return [out / f'{media.stem}.npy', picture, out / f'{media.stem}.json']
 
 
