@@ -121,3 +121,8 @@ def test_localization_has_the_settings_of_the_paper():
     assert (train['epochs'], train['steps'] * train['batch'], train['learning_rate'], train['weight_decay']) == (20, 144_000, 1e-4, 1e-4)
     assert (method.rate, method.visual_dropout, method.audio_dropout, method.momentum, method.dim, method.area) == (22050, .9, 0, .999, 512, .5) and settings['augment']
     assert (PARAMS['scenes']['paper']['scene']['size'], PARAMS['scenes']['paper']['seconds'], PARAMS['scenes']['paper']['train']) == (224, 3.0, 144_000)
+
+
+def test_the_papers_localizer_asks_for_the_weights_it_starts_from():
+    with pytest.raises(ValueError, match='resnet18-f37072fd.pth: there is no such file; download'):
+        Experiment('slavc', 'slavc', 'paper').method()
