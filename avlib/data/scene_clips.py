@@ -84,10 +84,8 @@ def _sound_for(rows, frame, kind, rng):
 
 
 class FrozenScenes(Dataset):
-    "What localization is judged on: `{'id', 'image' [3, S, S], 'audio' [T], 'boxes' [n, 4], 'kind'}`, the positives ('') first, then the negatives of `folder/negatives.jsonl`, without boxes."
-    def __init__(self, folder, split: str, corpus: LabelledCorpus, negatives: bool = True):
-        self.pairs = ScenePairs(folder, split, corpus)
-        self.negatives = read_jsonl(Path(folder) / 'negatives.jsonl') if negatives else []
+    "What localization is judged on: `{'id', 'image' [3, S, S], 'audio' [T], 'boxes' [n, 4], 'kind'}`, the positives ('') first, `pairs` such as `ScenePairs`, then `negatives` (see `draw_scene_negatives`), without boxes."
+    def __init__(self, pairs, negatives=()): self.pairs, self.negatives = pairs, list(negatives)
 
     def __len__(self): return len(self.pairs) + len(self.negatives)
 

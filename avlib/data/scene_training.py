@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .files import read_jsonl
 from .labelled import LabelledCorpus
 from .mixtures import PreparedMixtures
 from .prepared import Prepared
 from .scene_clips import FrozenScenes, ScenePairs
+from .video_pairs import VideoPairs
 
 # %% ../../nbs/data/scene_training.ipynb #00000005
 ENLARGED = 256 / 224
@@ -27,29 +29,28 @@ def augmented(image, rng) -> torch.Tensor:
 
 # %% ../../nbs/data/scene_training.ipynb #00000008
 class LocalizationPairs(PreparedMixtures):
-    """Training examples `{'image' [3, S, S], 'audio' [T]}`, the same for the same (seed, epoch, index): all scenes of a split in turn, in another order each time; with `augment`, see `augmented`.
+    """Training examples `{'image' [3, S, S], 'audio' [T]}`, the same for the same (seed, epoch, index): all `pairs` of a split, rendered or of videos, in turn, in another order each time; with `augment`, see `augmented`.
 
-    Raises ValueError and ManifestError as `ScenePairs` does.
+    Raises ValueError and ManifestError as `ScenePairs` and `VideoPairs` do.
     """
-    def __init__(self, pairs: ScenePairs, size: int, seed: int, augment: bool = True):
+    def __init__(self, pairs, size: int, seed: int, augment: bool = True):
         self.pairs, self.size, self.seed, self.augment, self.epoch = pairs, size, seed, augment, 0
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "The training split of prepared scenes, by an experiment's setting `augment`, and of them the first `scenes`, if that is set."
-        pairs = ScenePairs(prepared.folder, 'train', _sounds(prepared, 'train'), settings.get('scenes'))
-        return cls(pairs, size, seed, settings.get('augment', True))
+        return cls(_pairs(prepared, 'train', settings.get('scenes')), size, seed, settings.get('augment', True))
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int):
         "The validation split, as it is."
-        pairs = ScenePairs(prepared.folder, 'valid', _sounds(prepared, 'valid'))
+        pairs = _pairs(prepared, 'valid')
         return cls(pairs, len(pairs), 0, augment=False)
 
     @staticmethod
     def frozen(prepared, split: str, domain: str):
         "Scenes to judge by: of validation, all with a source; of the test, in the domain 'seen', too, and in 'extended' with as many that have none."
-        return FrozenScenes(prepared.folder, split, _sounds(prepared, split), negatives=split == 'test' and domain == 'extended')
+        return FrozenScenes(_pairs(prepared, split), read_jsonl(prepared.folder / 'negatives.jsonl') if split == 'test' and domain == 'extended' else ())
 
     @staticmethod
     def domains(prepared) -> list[str]: return ['extended']
@@ -66,5 +67,8 @@ class LocalizationPairs(PreparedMixtures):
         return example
 
 
-def _sounds(prepared: Prepared, split):
-    return LabelledCorpus(prepared.folder / prepared.card['manifest'], split, prepared.rate, prepared.folder / prepared.card['home'])
+def _pairs(prepared: Prepared, split, count=None):
+    "Of videos, or of rendered scenes."
+    if 'videos' in prepared.card: return VideoPairs(prepared.folder, split, count)
+    sounds = LabelledCorpus(prepared.folder / prepared.card['manifest'], split, prepared.rate, prepared.folder / prepared.card['home'])
+    return ScenePairs(prepared.folder, split, sounds, count)
