@@ -39,18 +39,16 @@ def write_scene_split(folder, split: str, corpus: LabelledCorpus, labels, settin
 
 
 class ScenePairs(Dataset):
-    """Frames and sounds of a split: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`, in the order of their scenes, the first `count` of them (default: all).
+    """Frames and sounds of a split: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`, in the order of their scenes.
 
     Raises ValueError where a file is missing or damaged, or the two don't belong together; ManifestError for clips that the corpus lacks.
     """
-    def __init__(self, folder, split: str, corpus: LabelledCorpus, count: int | None = None):
+    def __init__(self, folder, split: str, corpus: LabelledCorpus):
         self.bank, self.rows, self.corpus = Bank(Path(folder) / f'{split}.safetensors'), read_jsonl(Path(folder) / f'{split}.jsonl'), corpus
         self.frames, self.settings = self.bank.tensor('frames'), MixtureSettings(**self.bank.note['settings'])
         if len(self.frames) != len(self.rows): raise ValueError(f'{folder}: {split}.safetensors holds {len(self.frames)} frames, {split}.jsonl {len(self.rows)} rows; prepare the scenes again')
         if unknown := [clip for row in self.rows for source in row['sources'] for clip in source['clips'] if clip not in corpus.clips]:
             raise ManifestError(f'{folder}/{split}.jsonl: clip "{unknown[0]}" is not in {corpus.manifest}; prepare the scenes again')
-
-        self.rows = self.rows[:count]
 
     def __len__(self): return len(self.rows)
 

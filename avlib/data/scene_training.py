@@ -38,8 +38,8 @@ class LocalizationPairs(PreparedMixtures):
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "The training split of prepared scenes, by an experiment's setting `augment`, and of them the first `scenes`, if that is set."
-        return cls(_pairs(prepared, 'train', settings.get('scenes')), size, seed, settings.get('augment', True))
+        "The training split of prepared scenes, by an experiment's setting `augment`."
+        return cls(_pairs(prepared, 'train'), size, seed, settings.get('augment', True))
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int):
@@ -67,8 +67,8 @@ class LocalizationPairs(PreparedMixtures):
         return example
 
 
-def _pairs(prepared: Prepared, split, count=None):
+def _pairs(prepared: Prepared, split):
     "Of videos, or of rendered scenes."
-    if 'videos' in prepared.card: return VideoPairs(prepared.folder, split, count)
+    if 'videos' in prepared.card: return VideoPairs(prepared.folder, split)
     sounds = LabelledCorpus(prepared.folder / prepared.card['manifest'], split, prepared.rate, prepared.folder / prepared.card['home'])
-    return ScenePairs(prepared.folder, split, sounds, count)
+    return ScenePairs(prepared.folder, split, sounds)

@@ -23,12 +23,12 @@ from ..dsp.resample import resample
 
 # %% ../../nbs/data/video_pairs.ipynb #00000005
 class VideoPairs(Dataset):
-    """Frames and sounds of clips on disk: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`, in the order of `folder/SPLIT.jsonl`, the first `count` of them (default: all).
+    """Frames and sounds of clips on disk: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`, in the order of `folder/SPLIT.jsonl`.
 
     Of a video the frame in its middle, squeezed to S pixels, and the sound around it; of a picture and a sound, the middle of that. Sounds are brought to one level. Raises MediaError and AudioError, which name the file.
     """
-    def __init__(self, folder, split: str, count: int | None = None):
-        card, self.rows = read_json(Path(folder) / 'card.json'), read_jsonl(Path(folder) / f'{split}.jsonl')[:count]
+    def __init__(self, folder, split: str):
+        card, self.rows = read_json(Path(folder) / 'card.json'), read_jsonl(Path(folder) / f'{split}.jsonl')
         self.root, self.size = Path(card['videos']), card['size']
         self.settings = MixtureSettings(rate=card['rate'], seconds=card['seconds'])
 

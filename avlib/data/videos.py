@@ -107,8 +107,7 @@ def vggsound(root, seed: int = 0) -> Found:
 
     Raises ManifestError where the list or all sounds are missing, or a line isn't as it should be.
     """
-    _list(root, 'vggsound.csv')
-    sounds, rows = sounds_by_name(root), vggsound_list(root)
+    rows, sounds = vggsound_list(root), sounds_by_name(root)
     splits = split_names([name for name, _, split in rows if split == 'train'], 0, .05, seed)
     found = Found([], [], [], set())
     for name, label, _ in rows:
