@@ -183,6 +183,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'avlib.data.labelled._part_of': ('data/labelled.html#_part_of', 'avlib/data/labelled.py'),
                                      'avlib.data.labelled.draw_labels': ('data/labelled.html#draw_labels', 'avlib/data/labelled.py'),
                                      'avlib.data.labelled.frozen_queries': ('data/labelled.html#frozen_queries', 'avlib/data/labelled.py'),
+                                     'avlib.data.labelled.kept_apart': ('data/labelled.html#kept_apart', 'avlib/data/labelled.py'),
                                      'avlib.data.labelled.labelled_corpus': ( 'data/labelled.html#labelled_corpus',
                                                                               'avlib/data/labelled.py')},
             'avlib.data.manifest': { 'avlib.data.manifest.Clip': ('data/manifest.html#clip', 'avlib/data/manifest.py'),
