@@ -18,17 +18,17 @@ from .labelled import LabelledCorpus
 from .manifest import ManifestError, home_of
 from .mixtures import LEVEL_DB, MixtureSettings, draw_source, render
 from .prepared import SPLIT_SEEDS
-from .scenes import SceneSettings, draw_scene, render_scene
+from .scenes import SceneSettings, draw_scene, render_scene, shapes_of
 from ..dsp.mixing import set_level
 
 # %% ../../nbs/data/scene_clips.ipynb #00000005
 def write_scene_split(folder, split: str, corpus: LabelledCorpus, labels, settings: SceneSettings, seconds: float, count: int, seed: int) -> list[dict]:
     "Draw `count` scenes with sounds of a corpus of `seconds`, and write their frames to `folder/SPLIT.safetensors` and the rest to `folder/SPLIT.jsonl`; returns the rows: `id`, `labels` of all things, `boxes` and `sources` (see `draw_source`) of what sounds."
     sound = MixtureSettings(rate=corpus.rate, seconds=seconds, sources=settings.sounding[1])
-    frames, rows = torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8), []
+    shapes, frames, rows = shapes_of(labels, split), torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8), []
     for i in range(count):
         rng = np.random.default_rng([seed, SPLIT_SEEDS[split], i])
-        scene = draw_scene(labels, settings, rng)
+        scene = draw_scene(labels, settings, rng, shapes=shapes)
         shown = render_scene(scene, settings.size)
         frames[i] = (255 * shown['image']).round().to(torch.uint8)
         sources = [draw_source(corpus, thing.label, sound, rng, set()) for thing in scene.things if thing.sounding]
