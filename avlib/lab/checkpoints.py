@@ -70,11 +70,11 @@ def save_model(path, method, card: dict) -> Path:
 
 
 def pack_model(model, path) -> Path:
-    "Copy a trained model (its file) to `path`, weights in half precision and half as large; its card tells of both. Loaded, they are single again."
-    model, path = Path(model), Path(path)
-    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_tensors(model)[0].items()}
-    save_tensors(path, half, {})
-    write_json(path.with_suffix('.json'), {**_read_card(model), 'sha256': digest(path), 'packed_from': digest(model)})
+    "Copy a trained model (its file) to `path`, weights in half precision and half as large, of a method that has a `bare` form those alone; its card tells of both. Loaded, they are single again."
+    path, (method, card) = Path(path), load_model(model)
+    if hasattr(method, 'bare'): method, card = method.bare(), {**card, 'settings': {**card['settings'], **method.needless}}
+    save_tensors(path, {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in method.state_dict().items()}, {})
+    write_json(path.with_suffix('.json'), {**card, 'sha256': digest(path), 'packed_from': digest(model)})
     return path
 
 

@@ -191,13 +191,14 @@ def _calibrated(experiment, card):
 
 
 def by_score(experiment):
-    "The score of an epoch: SI-SNRi on the validation mixtures, with their references, or what the settings `score` and `select` name; what else is measured there in dB is logged as `valid_…`, and the scores of the examples of the test's domain `watch`, if that is set, as `watched`."
+    "The score of an epoch: SI-SNRi on the validation mixtures, with their references, or what the settings `score` (or `epoch_score`, where that is quicker) and `select` name; what else is measured there in dB is logged as `valid_…`, and the scores of the examples of the test's domain `watch`, if that is set, as `watched`."
     validation, key = experiment.frozen('valid'), experiment.settings.get('select', 'si_snri')
     watched = [experiment.frozen('test', experiment.settings['watch'])] if 'watch' in experiment.settings else []
+    score = resolve(experiment.settings['epoch_score']) if 'epoch_score' in experiment.settings else _score(experiment)
 
     def validate(method):
-        rows = evaluate(method, validation, _score(experiment), progress=False)
-        told = {'watched': [row[key] for row in evaluate(method, data, _score(experiment), progress=False)] for data in watched}
+        rows = evaluate(method, validation, score, progress=False)
+        told = {'watched': [row[key] for row in evaluate(method, data, score, progress=False)] for data in watched}
         return {'score': mean(rows, key), **told, **{f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]}}
     return validate
 

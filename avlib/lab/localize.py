@@ -44,9 +44,9 @@ BATCH = 16
 
 
 def localize_file(media, model, out, audio=None, every: float = .2, runs='runs') -> list[Path]:
-    """Write `out/STEM.npy`, the maps `[moment, h, w]` of a video (or `[h, w]` of a picture), `STEM-overlay.mp4` (or `.png`), and `STEM.json`: for each moment its `time` in s, `confidence`, the map's maximum, and `boxes` in pixels of the frame around the share of it that the model's predictions show; returns the paths.
+    """Write `out/STEM.npy`, the maps `[moment, h, w]` of a video (or `[h, w]` of a picture), `STEM-overlay.mp4` (or `.png`), and `STEM.json`: for each moment its `time` in s, `confidence`, the probability that anything visible sounds (of a model whose card has no `presence`, null), the map's `maximum`, and `boxes` in pixels of the frame around the share of it that the model's predictions show; returns the paths.
 
-    `model`: a name or path (see `load_model`); `audio`: a sound in the place of the video's own, or for a picture, of which maps of all its stretches are averaged. `every`: s between moments of a video. Where a moment is silent, nothing sounds: no boxes, and `confidence` null.
+    `model`: a name or path (see `load_model`); `audio`: a sound in the place of the video's own, or for a picture, of which maps of all its stretches are averaged. `every`: s between moments of a video. Where a moment is silent, nothing sounds: no boxes, `confidence` 0, and no `maximum`.
     Raises MediaError and AudioError, which name the file, for media that can't be used, ValueError for a model that doesn't localize; nothing is written then.
     """
     method, card = load_model(model, runs)
@@ -60,7 +60,8 @@ def localize_file(media, model, out, audio=None, every: float = .2, runs='runs')
     maps = _maps(method, heard, seen(), card['prepared']['size'])
     silent = [level_db(part) < -90 for part in heard]
     if still: maps, silent, times = maps[~torch.tensor(silent)].mean(0, keepdim=True) if not all(silent) else maps[:1], [all(silent)], [0.]
-    return _write(Path(media), Path(out), model, method.settings.area, maps, silent, times, (sound, rate), lambda: seen()[:1] if still else seen(), every, still)
+    sure = method.presence(maps, card['presence']).tolist() if 'presence' in card else [None] * len(maps)
+    return _write(Path(media), Path(out), model, method.settings.area, maps, sure, silent, times, (sound, rate), lambda: seen()[:1] if still else seen(), every, still)
 
 
 def _sound(media, audio, still, rate):
@@ -86,16 +87,16 @@ def _maps(method, heard, frames, size):
     return torch.cat(found)
 
 
-def _write(media, out, model, area, maps, silent, times, sound, frames, every, still):
+def _write(media, out, model, area, maps, sure, silent, times, sound, frames, every, still):
     "All that is told of maps: first the picture, or video, of which one frame at a time is held; the JSON last."
     low, high, told = maps.min(), maps.max(), []
     height, width = next(iter(frames())).shape[1:]
 
     def shown():
-        for found, quiet, time, frame in zip(maps, silent, times, frames()):
+        for found, confidence, quiet, time, frame in zip(maps, sure, silent, times, frames()):
             wide = F.interpolate(found[None, None], (height, width), mode='bicubic', align_corners=False)[0, 0]
             boxes = [] if quiet else boxes_of(top_area(wide, area))
-            told.append({'time': round(time, 3), 'confidence': None if quiet else round(found.max().item(), 4), 'boxes': boxes})
+            told.append({'time': round(time, 3), 'confidence': 0.0 if quiet else confidence and round(confidence, 4), 'maximum': None if quiet else round(found.max().item(), 4), 'boxes': boxes})
             yield overlay(frame, 0 * wide if quiet else ((wide - low) / (high - low).clamp_min(1e-9)).clamp(0, 1), boxes)
 
     picture = out / f'{media.stem}-overlay{".png" if still else ".mp4"}'

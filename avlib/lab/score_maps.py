@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['FRAME', 'CONFIDENCES', 'AREAS', 'map_name', 'read_map', 'prediction_of', 'confidence_of', 'Frames', 'score_maps',
-           'summary', 'summary_text', 'score_localization']
+           'summary', 'summary_text', 'find_source', 'score_localization']
 
 # %% ../../nbs/lab/score_maps.ipynb #00000002
 from collections import Counter
@@ -121,6 +121,13 @@ def summary_text(told: dict) -> str:
 AREAS = (.05, .1, .15, .2, .3, .4, .5, .6, .7, .8, .9)
 
 
+def find_source(method, example: dict) -> dict:
+    "`loc_acc` of a frame with its sound, as `score_localization` tells it, and nothing else: for every epoch of a training."
+    found = method.localize(example['audio'][None], example['image'][None])[0].cpu()
+    size = example['image'].shape[-1]
+    return {'loc_acc': _hit(consensus_iou(top_area(_wide(found, size), method.settings.area)[None], box_map(example['boxes'].cpu(), size))[0])}
+
+
 def score_localization(method, example: dict) -> dict:
     """Scores of a frame `image [3, S, S]` with a sound `audio [T]`, of which `boxes [n, 4]` are around what sounds: `kind` of negative, the share of the frame that is `covered` by the boxes; for each of the method's `maps` its confidences (see `confidence_of`) and the `iou` for predictions of the `AREAS` (none for negatives);
     the `iou` of discs in the `center` of these areas; and `loc_acc`, 100 where the map 'both', cut off at the area of the method's settings, has found the source, else 0. Raises ValueError where that area is none of `AREAS`."""
@@ -130,11 +137,17 @@ def score_localization(method, example: dict) -> dict:
     maps = {name: _judged(found[0].cpu(), g, example['kind']) for name, found in method.maps(example['audio'][None], example['image'][None]).items()}
     center = [] if example['kind'] else consensus_iou(torch.stack([center_prior(size, share) for share in AREAS]), g).tolist()
     return {'kind': example['kind'], 'covered': g.gt(0).float().mean().item(), 'center': [round(share, 4) for share in center], 'maps': maps,
-            **({} if example['kind'] else {'loc_acc': 100. * (maps['both']['iou'][AREAS.index(area)] > .5)})}
+            **({} if example['kind'] else {'loc_acc': _hit(maps['both']['iou'][AREAS.index(area)])})}
+
+
+def _hit(iou): return 100. * (round(float(iou), 4) > .5)
+
+
+def _wide(found, size): return F.interpolate(found[None, None].float(), (size, size), mode='bicubic', align_corners=False)[0, 0]
 
 
 def _judged(found, g, kind):
     told = {how: confidence_of(found, how) for how in CONFIDENCES}
     if kind: return {**told, 'iou': []}
-    wide = F.interpolate(found[None, None].float(), g.shape, mode='bicubic', align_corners=False)[0, 0]
+    wide = _wide(found, len(g))
     return {**told, 'iou': [round(share, 4) for share in consensus_iou(torch.stack([top_area(wide, area) for area in AREAS]), g).tolist()]}

@@ -65,6 +65,7 @@ class Slavc(Localizer):
     Of its maps 'loc' and 'avc' are the two cosines, 'both' their sum, eq. 7; without the split 'loc' is all there is (table 4d).
     """
     settings_class = SlavcSettings
+    needless = {'guide': False, 'momentum': None}
 
     def __init__(self, settings: SlavcSettings = SlavcSettings()):
         super().__init__(settings)
