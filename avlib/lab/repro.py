@@ -106,7 +106,7 @@ def pipeline_file(root: Path, profile: str, corpus: str) -> Path:
     "The `dvc.yaml` to run: the root's own for (tiny, speech), else one written beside it."
     if (profile, corpus) == ('tiny', EMBEDDED): return root / 'dvc.yaml'
     if corpus != EMBEDDED and not any((root / 'data/corpora' / corpus / file).is_file() for file in ('manifest.jsonl', 'link.json')):
-        raise SettingsError(f'no corpus "{corpus}" in {root / "data/corpora"}; make it by: avlib data add FOLDER --name {corpus}, or avlib data link')
+        raise SettingsError(f'no corpus "{corpus}" in {root / "data/corpora"}; make it by: avlib data add FOLDER --name {corpus}, avlib data link, or avlib data digits')
     path = root / 'pipelines' / f'{corpus}-{profile}' / 'dvc.yaml'
     text = pipeline_text(root, profile, corpus)
     path.parent.mkdir(parents=True, exist_ok=True)
