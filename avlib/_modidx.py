@@ -273,6 +273,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'avlib/data/moving_scenes.py'),
                                           'avlib.data.moving_scenes.MotionSettings.__post_init__': ( 'data/moving_scenes.html#motionsettings.__post_init__',
                                                                                                      'avlib/data/moving_scenes.py'),
+                                          'avlib.data.moving_scenes._can_be': ( 'data/moving_scenes.html#_can_be',
+                                                                                'avlib/data/moving_scenes.py'),
                                           'avlib.data.moving_scenes._rested': ( 'data/moving_scenes.html#_rested',
                                                                                 'avlib/data/moving_scenes.py'),
                                           'avlib.data.moving_scenes._seen_from': ( 'data/moving_scenes.html#_seen_from',

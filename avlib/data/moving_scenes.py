@@ -33,11 +33,17 @@ class MotionSettings:
 
 
 def draw_moving(labels, settings: SceneSettings, motion: MotionSettings, rng, shapes=None) -> Scene:
-    "A scene as `draw_scene` draws it, of which some things rest, seen from a camera that may move. Raises ValueError as `draw_scene` does, and where nothing that sounds stays visible."
+    "A scene as `draw_scene` draws it, of which some things rest, seen from a camera that may move. Raises ValueError as `draw_scene` does, and where what sounds doesn't stay visible, before the camera and above the floor."
     for _ in range(100):
         scene = _seen_from(_rested(draw_scene(labels, settings, rng, shapes=shapes), motion.rest, rng), motion.camera * rng.uniform(-1, 1, 3))
-        if all(thing.at(1.)[3] > .2 for thing in scene.things) and all(share >= settings.visible for time in (0., .5, 1.) for share in visible_shares(scene, settings.size, time)): return scene
+        if all(_can_be(thing, motion) for thing in scene.things) and all(share >= settings.visible for time in (0., .5, 1.) for share in visible_shares(scene, settings.size, time)): return scene
     raise ValueError(f'in 100 moving scenes what sounds left the frame; let things, or the camera, be slower: {settings}, {motion}')
+
+
+def _can_be(thing, motion):
+    "Whether a thing stays before the camera and, if it sounds, above the floor."
+    (_, y0, z0), (_, y1, z1) = path_of(thing, 2, motion.metres).tolist()
+    return min(z0, z1) > .2 * motion.metres and (not thing.sounding or max(y0, y1) < .98 * Acoustics(**motion.acoustics).height)
 
 
 def _rested(scene, share, rng): return replace(scene, things=tuple(replace(thing, velocity=(0., 0., 0.)) if rng.random() < share else thing for thing in scene.things))
