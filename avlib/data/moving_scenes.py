@@ -32,10 +32,10 @@ class MotionSettings:
         Acoustics(**self.acoustics)
 
 
-def draw_moving(labels, settings: SceneSettings, motion: MotionSettings, rng, shapes=None) -> Scene:
-    "A scene as `draw_scene` draws it, of which some things rest, seen from a camera that may move. Raises ValueError as `draw_scene` does, and where what sounds doesn't stay visible, before the camera and above the floor."
+def draw_moving(labels, settings: SceneSettings, motion: MotionSettings, rng, sounding=None, shapes=None) -> Scene:
+    "A scene as `draw_scene` draws it, with the same `sounding` and `shapes`, of which some things rest, seen from a camera that may move. Raises ValueError as `draw_scene` does, and where what sounds doesn't stay visible, before the camera and above the floor."
     for _ in range(100):
-        scene = _seen_from(_rested(draw_scene(labels, settings, rng, shapes=shapes), motion.rest, rng), motion.camera * rng.uniform(-1, 1, 3))
+        scene = _seen_from(_rested(draw_scene(labels, settings, rng, sounding, shapes), motion.rest, rng), motion.camera * rng.uniform(-1, 1, 3))
         if all(_can_be(thing, motion) for thing in scene.things) and all(share >= settings.visible for time in (0., .5, 1.) for share in visible_shares(scene, settings.size, time)): return scene
     raise ValueError(f'in 100 moving scenes what sounds left the frame; let things, or the camera, be slower: {settings}, {motion}')
 

@@ -11,18 +11,19 @@ from torch.nn import functional as F
 
 # %% ../../nbs/models/scene_graph.ipynb #00000005
 def box_points(boxes, depth, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (x, y, depth) `[N, side², 3]` of boxes `[N, 4]` (x0, y0, x1, y1) in pixels of a depth map `[H, W]`, and how many of each there are `[N]`: none of a box outside of the frame.
+    """Points (x, y, depth) `[G, N, side², 3]` of boxes `[G, N, 4]` (x0, y0, x1, y1) in pixels of depth maps `[G, H, W]`, and how many of each there are `[G, N]`: none of a box outside of the frame.
 
     Raises ValueError for other shapes, and boxes or depths that are not finite.
     """
-    if boxes.ndim != 2 or boxes.shape[-1] != 4 or depth.ndim != 2: raise ValueError(f'points are lifted from boxes [N, 4] and a depth map [H, W]; got {list(boxes.shape)} and {list(depth.shape)}')
+    if boxes.ndim != 3 or boxes.shape[-1] != 4 or depth.ndim != 3 or len(boxes) != len(depth): raise ValueError(f'points are lifted from boxes [G, N, 4] and depth maps [G, H, W]; got {list(boxes.shape)} and {list(depth.shape)}')
     if not torch.isfinite(boxes).all() or not torch.isfinite(depth).all(): raise ValueError('boxes and depth are finite; got NaN or infinity')
-    (height, width), grid = depth.shape, (torch.arange(side, device=depth.device) + .5) / side
-    x0, y0, x1, y1 = (edge.clamp(0, most) for edge, most in zip(boxes.to(depth.dtype).unbind(1), (width, height, width, height)))
-    x, y = (low[:, None] + (high - low)[:, None] * grid for low, high in ((x0, x1), (y0, y1)))              # [N, side]
-    z = depth[y.long().clamp(max=height - 1)[:, :, None], x.long().clamp(max=width - 1)[:, None]]           # [N, side, side]
-    points = torch.stack([(x / width)[:, None].expand_as(z), (y / height)[:, :, None].expand_as(z), z], -1)
-    return points.flatten(1, 2), side ** 2 * ((x1 > x0) & (y1 > y0))
+    (height, width), grid = depth.shape[1:], (torch.arange(side, device=depth.device) + .5) / side
+    x0, y0, x1, y1 = (edge.clamp(0, most) for edge, most in zip(boxes.to(depth.dtype).unbind(-1), (width, height, width, height)))
+    x, y = (low[..., None] + (high - low)[..., None] * grid for low, high in ((x0, x1), (y0, y1)))          # [G, N, side]
+    rows, columns, graph = y.long().clamp(max=height - 1)[..., None], x.long().clamp(max=width - 1)[..., None, :], torch.arange(len(depth), device=depth.device)
+    z = depth[graph[:, None, None, None], rows, columns]                                                    # [G, N, side, side]
+    points = torch.stack([(x / width)[..., None, :].expand_as(z), (y / height)[..., None].expand_as(z), z], -1)
+    return points.flatten(2, 3), side ** 2 * ((x1 > x0) & (y1 > y0))
 
 # %% ../../nbs/models/scene_graph.ipynb #00000008
 def chamfer(points, counts) -> torch.Tensor:
