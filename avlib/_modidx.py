@@ -1030,6 +1030,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'avlib.methods.asmp.Asmp.__init__': ('methods/asmp.html#asmp.__init__', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp._direction_loss': ( 'methods/asmp.html#asmp._direction_loss',
                                                                                  'avlib/methods/asmp.py'),
+                                    'avlib.methods.asmp.Asmp._features': ('methods/asmp.html#asmp._features', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp._stft': ('methods/asmp.html#asmp._stft', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.directions': ('methods/asmp.html#asmp.directions', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.embeddings': ('methods/asmp.html#asmp.embeddings', 'avlib/methods/asmp.py'),
