@@ -1586,6 +1586,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'avlib/models/scene_graph.py'),
                                           'avlib.models.scene_graph._check_points': ( 'models/scene_graph.html#_check_points',
                                                                                       'avlib/models/scene_graph.py'),
+                                          'avlib.models.scene_graph._nearest': ( 'models/scene_graph.html#_nearest',
+                                                                                 'avlib/models/scene_graph.py'),
                                           'avlib.models.scene_graph.box_points': ( 'models/scene_graph.html#box_points',
                                                                                    'avlib/models/scene_graph.py'),
                                           'avlib.models.scene_graph.chamfer': ( 'models/scene_graph.html#chamfer',

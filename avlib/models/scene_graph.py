@@ -34,10 +34,15 @@ def chamfer(points, counts) -> torch.Tensor:
     _check_points(points, counts)
     there = torch.arange(points.shape[2], device=points.device) < counts[..., None]                         # [G, N, P]
     flat = points.masked_fill(~there[..., None], 0.).flatten(1, 2)
-    squared = torch.cdist(flat, flat, compute_mode='donot_use_mm_for_euclid_dist').square()                 # exactly 0 where points are the same
-    nearest = squared.masked_fill(~there.flatten(1)[:, None], torch.inf).unflatten(2, there.shape[1:]).amin(-1).unflatten(1, there.shape[1:])   # [G, N, P, N]
+    nearest = torch.stack([_nearest(*graph) for graph in zip(flat, there)]) if len(points) else flat.new_zeros(*there.shape, there.shape[1])   # [G, N, P, N]
     one_way = nearest.masked_fill(~there[..., None], 0.).sum(2) / counts[..., None]
     return (one_way + one_way.mT).nan_to_num(nan=torch.inf)
+
+
+def _nearest(flat, there):
+    "Squared distances `[N, P, N]` of the points `[N P, 3]` of a graph from the nearest of each object; exactly 0 where points are the same."
+    distance = torch.cdist(flat, flat, compute_mode='donot_use_mm_for_euclid_dist').masked_fill_(~there.flatten(), torch.inf)
+    return distance.unflatten(1, there.shape).amin(-1).square().unflatten(0, there.shape)
 
 
 def _check_points(points, counts):
