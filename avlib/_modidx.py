@@ -989,6 +989,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'avlib.lab.results.in_words': ('lab/results.html#in_words', 'avlib/lab/results.py')},
             'avlib.lab.run': { 'avlib.lab.run._command': ('lab/run.html#_command', 'avlib/lab/run.py'),
                                'avlib.lab.run.ancestors': ('lab/run.html#ancestors', 'avlib/lab/run.py'),
+                               'avlib.lab.run.asked_by': ('lab/run.html#asked_by', 'avlib/lab/run.py'),
+                               'avlib.lab.run.is_orphan': ('lab/run.html#is_orphan', 'avlib/lab/run.py'),
                                'avlib.lab.run.kill_children': ('lab/run.html#kill_children', 'avlib/lab/run.py'),
                                'avlib.lab.run.main': ('lab/run.html#main', 'avlib/lab/run.py'),
                                'avlib.lab.run.parse': ('lab/run.html#parse', 'avlib/lab/run.py'),

@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 
@@ -161,6 +162,13 @@ def test_repro_takes_all_along(tree, started):
     finally: started += kill(process)
     assert len(started) >= 3, (tree / 'output.txt').read_text()[-3000:]
     assert_all_ended(started)
+
+
+def test_a_stage_that_nobody_asks_for_any_more_starts_nothing(tree, monkeypatch):
+    """A DVC that was between two stages when `avlib.lab.repro` was killed goes on to the next."""
+    monkeypatch.setenv('AVLIB_ASKED_BY', f'{psutil.Process().pid} 0.0')
+    ran = run(tree, *RUNNER)
+    assert ran.returncode == 1 and 'who asked for it has ended' in ran.stderr and not (tree / FOLDER).exists()
 
 
 def test_separating_shows_no_half_written_source(tmp_path, started):

@@ -23,6 +23,7 @@ from ..data.files import atomic_path, read_jsonl
 from ..data.published import read_link
 from .claims import claims_text, read_claims
 from .experiments import SettingsError, choose, repository
+from .run import ASKED_BY, asked_by
 
 # %% ../../nbs/lab/repro.ipynb #00000004
 EMBEDDED, EMBEDDED_MUSIC = 'speech', 'music'
@@ -117,7 +118,7 @@ def pipeline_file(root: Path, profile: str, corpus: str) -> Path:
 # %% ../../nbs/lab/repro.ipynb #00000008
 def repro(root: Path, path: Path, targets=()) -> subprocess.Popen:
     "Start `dvc repro` of the pipeline `path`, or of just these stages of it."
-    environment = {**os.environ, 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
+    environment = {**os.environ, ASKED_BY: asked_by(), 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
     file = str(path.relative_to(root))
     names = ['--single-item', *(f'{file}:{target}' for target in targets)] if targets else [file]
     return subprocess.Popen([sys.executable, '-m', 'dvc', '--wait-for-lock', 'repro', *names], cwd=root, env=environment)
