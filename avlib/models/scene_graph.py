@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'box_points', 'chamfer', 'rbf_adjacency', 'sparsity', 'GraphAttention', 'EdgeConvolution', 'SceneGraph',
-           'pooled']
+           'LoneObjects', 'pooled']
 
 # %% ../../nbs/models/scene_graph.ipynb #00000002
 import torch
@@ -126,6 +126,20 @@ class SceneGraph(nn.Module):
         x = F.relu(self.attention(self.nodes(features), adjacency))
         summary = pooled(x, there) + pooled(F.relu(self.convolution(x, adjacency)), there)
         return self.recurrent(summary[:, None].expand(-1, steps, -1))[0]
+
+
+class LoneObjects(nn.Module):
+    """Embeddings `[G, steps, width]` of objects each by itself, the first `steps - 1` of `features [G, N, D]`, and last one that is the same for all, in the place of a `SceneGraph`. Raises ValueError where there are fewer objects.
+
+    Source: Gao and Grauman 2019, section 3.3.
+    """
+    def __init__(self, features: int = 2048, width: int = 512):
+        super().__init__()
+        self.width, self.nodes, self.rest = width, nn.Sequential(nn.Linear(features, width), nn.LeakyReLU(.2), nn.Linear(width, width)), nn.Parameter(torch.randn(width))
+
+    def forward(self, features, adjacency, steps: int):
+        if steps > features.shape[1] + 1: raise ValueError(f'{steps - 1} objects are asked for; there are {features.shape[1]}')
+        return torch.cat([self.nodes(features[:, :steps - 1]), self.rest.expand(len(features), 1, -1)], 1)
 
 
 def pooled(x, there) -> torch.Tensor:

@@ -37,16 +37,16 @@ class Heard(NamedTuple):
 class SeparatorUNet(nn.Module):
     """Masks from 0 to 1 by embedding; the defaults are the paper's. `forward(spectrogram [B, F, T], embeddings [B, K, D]) -> masks [B, K, F, T]`, of logarithmic magnitudes, any F and T.
 
-    `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; at the bottleneck of 256 rows and frames, seven leave 2 by 2. `condition`: D. Raises ValueError for sizes below one, and input of another shape or width.
+    `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; at the bottleneck of 256 rows and frames, seven leave 2 by 2. `condition`: D. `outputs`: of which the first makes masks; `features` gives them all. Raises ValueError for sizes below one, and input of another shape or width.
     """
-    def __init__(self, width: int = 64, levels: int = 7, condition: int = 512):
+    def __init__(self, width: int = 64, levels: int = 7, condition: int = 512, outputs: int = 1):
         super().__init__()
-        if width < 1 or levels < 2 or condition < 1: raise ValueError(f'a U-Net has positive sizes and two levels at least; got width={width}, levels={levels}, condition={condition}')
+        if min(width, condition, outputs) < 1 or levels < 2: raise ValueError(f'a U-Net has positive sizes and two levels at least; got width={width}, levels={levels}, condition={condition}, outputs={outputs}')
         self.levels, self.condition = levels, condition
         channels = [width * min(2 ** level, 8) for level in range(levels)]
         self.downs = nn.ModuleList(down(*pair) for pair in zip([1, *channels], channels))
         given = [*channels[:-1], condition]                                                      # what each layer up reads beside its skip: the one below it, or the embedding
-        self.ups = nn.ModuleList(UpConv(given[level], channels[level], channels[level - 1] if level else 1, bias=level == 0) for level in range(levels))
+        self.ups = nn.ModuleList(UpConv(given[level], channels[level], channels[level - 1] if level else outputs, bias=level == 0) for level in range(levels))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[:-1])
 
     def forward(self, spectrogram, embeddings): return self.decode(self.encode(spectrogram), embeddings)
@@ -63,8 +63,11 @@ class SeparatorUNet(nn.Module):
 
     def decode(self, heard: Heard, embeddings) -> torch.Tensor:
         "Masks `[B, K, F, T]` of what was encoded, by embeddings `[B, K, D]`."
+        return torch.sigmoid(self.features(heard, embeddings)[:, :, 0])
+
+    def features(self, heard: Heard, embeddings) -> torch.Tensor:
+        "Logits `[B, K, outputs, F, T]` of what was encoded, by embeddings `[B, K, D]`."
         if embeddings.ndim != 3 or len(embeddings) != len(heard.layers[0]) or embeddings.shape[-1] != self.condition or not embeddings.numel(): raise ValueError(f'{len(heard.layers[0])} mixtures need embeddings [{len(heard.layers[0])}, K, {self.condition}]; got {list(embeddings.shape)}')
         x = embeddings.flatten(0, 1)[:, :, None, None].expand(-1, -1, *heard.layers[-1].shape[2:])
         for level in reversed(range(1, self.levels)): x = F.leaky_relu(self.norms[level - 1](self.ups[level](x, heard.layers[level])), .2)
-        masks = torch.sigmoid(self.ups[0](x, heard.layers[0]))[:, 0, :heard.size[0], :heard.size[1]]
-        return masks.unflatten(0, embeddings.shape[:2])
+        return self.ups[0](x, heard.layers[0])[..., :heard.size[0], :heard.size[1]].unflatten(0, embeddings.shape[:2])
