@@ -22,20 +22,23 @@ from .motion import direction_class
 from .moving_scenes import MotionSettings, crops, depth_map, displacement, draw_moving, hear_thing
 from .prepared import SPLIT_SEEDS
 from .scenes import SceneSettings, render_scene, shapes_of
+from .shapes import SHAPES
 
 # %% ../../nbs/data/moving_clips.ipynb #00000005
-def draw_clip(labels, sounding, settings: SceneSettings, motion: MotionSettings, split: str, number: int, seed: int):
-    "The scene of a clip, one of the labels `sounding` in it, and the generator that goes on from there."
+def draw_clip(labels, settings: SceneSettings, motion: MotionSettings, split: str, number: int, seed: int):
+    "The scene of a clip in which one of the labels sounds, and the generator that goes on from there."
     rng = np.random.default_rng([seed, SPLIT_SEEDS[split], number])
-    return draw_moving(labels, settings, motion, rng, [str(rng.choice(sounding))], shapes_of(labels, split)), rng
+    heard, shapes = str(rng.choice(labels)), shapes_of(labels, split)
+    silent = {shape: shape for shape in SHAPES if shape not in shapes.values()}
+    return draw_moving(labels, settings, motion, rng, [heard], {heard: shapes[heard], **silent}), rng
 
 
-def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, sounding, settings: dict, count: int) -> list[dict]:
+def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, settings: dict, count: int) -> list[dict]:
     "Draw `count` clips, and write them to `folder/SPLIT.safetensors` and `folder/SPLIT.jsonl`; returns the rows: `id`, the `label` that sounds, the `source` it is a recording of (see `draw_source`), its `displacement`. `settings`: see `write_moving_corpus`."
     scene, motion, sound = SceneSettings(**settings['scene']), MotionSettings(**settings['motion']), MixtureSettings(rate=corpus.rate, seconds=settings['seconds'], sources=1)
     rows, shown = [], []
     for i in range(count):
-        drawn, rng = draw_clip(labels, sounding, scene, motion, split, i, settings['seed'])
+        drawn, rng = draw_clip(labels, scene, motion, split, i, settings['seed'])
         thing = next(thing for thing in drawn.things if thing.sounding)
         source = draw_source(corpus, thing.label, sound, rng, set())
         shown.append({**_seen(drawn, scene, settings['crop']), 'audio': hear_thing(thing, render(corpus, [source], sound)[0], corpus.rate, motion)})
@@ -50,27 +53,29 @@ def _seen(scene, settings, crop):
     shown, most = render_scene(scene, settings.size), settings.sounding[1] + settings.silent[1]
     boxes, pictures = torch.zeros(most, 4), torch.zeros(most, 3, crop, crop, dtype=torch.uint8)
     boxes[:len(shown['boxes'])] = shown['boxes'].float()
-    pictures[:len(shown['boxes'])] = (255 * crops(shown['image'], shown['boxes'], crop)).round().to(torch.uint8)
-    return {'crops': pictures, 'boxes': boxes, 'depth': depth_map(shown).half()}
+    pictures[:len(shown['boxes'])] = _bytes(crops(shown['image'], shown['boxes'], crop))
+    return {'image': _bytes(shown['image']), 'crops': pictures, 'boxes': boxes, 'depth': depth_map(shown).half()}
+
+
+def _bytes(picture): return (255 * picture).round().to(torch.uint8)
 
 # %% ../../nbs/data/moving_clips.ipynb #00000007
 def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -> dict:
     """Write moving clips of training, validation and test with sounds of the labelled clips of the manifest `clips` (in the folder `home`), the pairs that validation and tests mix, and last the card, which is returned.
 
-    `settings`: `rate` in Hz, `seconds`, numbers of `train`, `valid` and `test` clips, of classes that are `sounding`, `seed`, `scene` (see `SceneSettings`), `motion` (see `MotionSettings`), `crop` in pixels. Raises ManifestError where fewer than two classes have sounds in every split.
+    `settings`: `rate` in Hz, `seconds`, numbers of `train`, `valid` and `test` clips, how many classes sound at `most`, `seed`, `scene` (see `SceneSettings`), `motion` (see `MotionSettings`), `crop` in pixels. Raises ManifestError where fewer than two classes have sounds in every split.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     corpora = {split: LabelledCorpus(clips, split, settings['rate'], home) for split in SPLIT_SEEDS}
-    labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))
+    labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))[:settings['most']]
     if len(labels) < 2: raise ManifestError(f'{clips}: {len(labels)} label(s) have clips in every split; mixtures of two objects need two')
-    sounding = labels[:settings['sounding']]
     for split in SPLIT_SEEDS:
-        rows = write_moving_split(folder, split, corpora[split], labels, sounding, settings, settings[split])
+        rows = write_moving_split(folder, split, corpora[split], labels, settings, settings[split])
         if split != 'train': write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in rows], settings['seed']))
     where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
-    write_json(folder / 'card.json', {'corpus': corpus, **where, **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')}, 'motion': asdict(MotionSettings(**settings['motion'])), 'labels': labels, 'sounding': sounding, **{split: settings[split] for split in SPLIT_SEEDS}})
+    write_json(folder / 'card.json', {'corpus': corpus, **where, **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')}, 'motion': asdict(MotionSettings(**settings['motion'])), 'labels': labels, **{split: settings[split] for split in SPLIT_SEEDS}})
     return read_json(folder / 'card.json')
 
 
@@ -85,23 +90,24 @@ def draw_pairs(labels, seed: int) -> list[dict]:
 
 # %% ../../nbs/data/moving_clips.ipynb #00000009
 class MovingClips(Dataset):
-    """The clips of a split: `{'crops' [N, 3, c, c] from 0 to 1, 'boxes' [N, 4], 'depth' [H, W], 'audio' [T], 'label' [1], 'direction' [1], 'window' [1]}`; labels by their place among those that sound, from 1, directions of so many `classes`; boxes of objects that aren't there are zeros.
+    """The clips of a split: `{'image' [3, H, W] and 'crops' [N, 3, c, c] from 0 to 1, 'boxes' [N, 4], 'depth' [H, W], 'audio' [T], 'label' [1], 'direction' [1], 'window' [1]}`; the object that sounds is the first of N; labels by their place among all, from 1, directions of so many `classes`; boxes of objects that aren't there are zeros.
 
     Raises ValueError where files are missing or damaged, or don't belong together.
     """
-    def __init__(self, folder, split: str, sounding, classes: int = 10):
+    def __init__(self, folder, split: str, labels, classes: int = 10):
         self.bank, self.rows = Bank(Path(folder) / f'{split}.safetensors'), read_jsonl(Path(folder) / f'{split}.jsonl')
-        self.tensors = {name: self.bank.tensor(name) for name in ('crops', 'boxes', 'depth', 'audio')}
+        self.tensors = {name: self.bank.tensor(name) for name in ('image', 'crops', 'boxes', 'depth', 'audio')}
         if len(self.tensors['audio']) != len(self.rows): raise ValueError(f'{folder}: {split}.safetensors holds {len(self.tensors["audio"])} clips, {split}.jsonl {len(self.rows)} rows; prepare the scenes again')
-        if unknown := sorted({row['label'] for row in self.rows} - set(sounding)): raise ValueError(f'{folder}/{split}.jsonl: "{unknown[0]}" is none of the labels that sound; prepare the scenes again')
-        self.labels = torch.tensor([sounding.index(row['label']) + 1 for row in self.rows])
-        self.directions = direction_class(torch.tensor([row['displacement'] for row in self.rows]), classes, self.bank.note['still'])
+        if unknown := sorted({row['label'] for row in self.rows} - set(labels)): raise ValueError(f'{folder}/{split}.jsonl: "{unknown[0]}" is none of the labels that sound; prepare the scenes again')
+        self.labels = torch.tensor([labels.index(row['label']) + 1 for row in self.rows])
+        self.displacements, self.still = torch.tensor([row['displacement'] for row in self.rows]), self.bank.note['still']
+        self.directions = direction_class(self.displacements, classes, self.still)
 
     def __len__(self): return len(self.rows)
 
     def __getitem__(self, index: int):
         seen = {name: tensor[index].float() for name, tensor in self.tensors.items()}
-        return {**seen, 'crops': seen['crops'] / 255, 'label': self.labels[index, None], 'direction': self.directions[index, None], 'window': torch.zeros(1, dtype=torch.long)}
+        return {**seen, 'image': seen['image'] / 255, 'crops': seen['crops'] / 255, 'label': self.labels[index, None], 'direction': self.directions[index, None], 'window': torch.zeros(1, dtype=torch.long)}
 
 
 def together(clips) -> dict:
@@ -124,10 +130,10 @@ class MovingPairs(PreparedMixtures):
         return cls(cls._clips(prepared, 'valid', settings), size, 0)
 
     @staticmethod
-    def _clips(prepared, split, settings): return MovingClips(prepared.folder, split, prepared.card['sounding'], settings['settings'].get('directions', 10))
+    def _clips(prepared, split, settings): return MovingClips(prepared.folder, split, prepared.card['labels'], settings['settings'].get('directions', 10))
 
     @staticmethod
-    def frozen(prepared, split: str, domain: str): return FrozenPairs(MovingClips(prepared.folder, split, prepared.card['sounding']), read_jsonl(prepared.folder / f'{split}-pairs.jsonl'))
+    def frozen(prepared, split: str, domain: str): return FrozenPairs(MovingClips(prepared.folder, split, prepared.card['labels']), read_jsonl(prepared.folder / f'{split}-pairs.jsonl'))
 
     @staticmethod
     def domains(prepared) -> list[str]: return ['test']
@@ -144,11 +150,12 @@ class MovingPairs(PreparedMixtures):
 
 
 class FrozenPairs(Dataset):
-    "Mixtures to judge by: `{'id', 'sources' [2, T], …}`, what each of two clips adds to their mean, and what is seen of both."
+    "Mixtures to judge by: `{'id', 'sources' [2, T], …}`, what each of two clips adds to their mean, and what is seen of both; the `displacement [2, 3]` of what sounds, and below which it counts as `still`, for directions however they are divided."
     def __init__(self, clips: MovingClips, pairs): self.clips, self.pairs = clips, list(pairs)
 
     def __len__(self): return len(self.pairs)
 
     def __getitem__(self, index: int):
-        seen = together([self.clips[i] for i in self.pairs[index]['clips']])
-        return {'id': self.pairs[index]['id'], **seen, 'sources': seen['audio'] / 2}
+        clips = self.pairs[index]['clips']
+        seen = together([self.clips[i] for i in clips])
+        return {'id': self.pairs[index]['id'], **seen, 'sources': seen['audio'] / 2, 'displacement': self.clips.displacements[clips], 'still': self.clips.still}

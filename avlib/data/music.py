@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['INSTRUMENTS', 'SCALES', 'REGISTER', 'NATIVE_RATE', 'LEVEL_DB', 'FADE', 'PERCUSSION', 'Instrument', 'Note', 'Phrase',
-           'phrase', 'render', 'write_music_corpus']
+           'phrase', 'render', 'even', 'write_music_corpus']
 
 # %% ../../nbs/data/music.ipynb #00000002
 import importlib.util
@@ -129,12 +129,12 @@ FADE = .02           # s, at the end, where notes may still sound
 PERCUSSION = 9       # MIDI channel
 
 
-def render(phrase: Phrase, rate: int) -> torch.Tensor:
-    """The phrase as sound, `[time]` of `phrase.seconds` at `rate` Hz, level -26 dB; the same samples on every call.
+def render(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch.Tensor:
+    """The phrase as sound, `[time]` of `phrase.seconds` at `rate` Hz, level -26 dB; the same samples on every call. `played`: how, in the place of what `INSTRUMENTS` tells of its instrument.
 
     Raises ValueError for an unknown instrument, ImportError without the packages tinysoundfont and pretty_midi.
     """
-    synth, channel = _synthesizer(_known(phrase.instrument))
+    synth, channel = _synthesizer(played or _known(phrase.instrument))
     frames = round(phrase.seconds * NATIVE_RATE)
     blocks, now = [], 0
     for at, key, velocity in _events(phrase, frames):
@@ -145,7 +145,7 @@ def render(phrase: Phrase, rate: int) -> torch.Tensor:
     signal = torch.from_numpy(np.concatenate(blocks))
     fade = min(round(FADE * NATIVE_RATE), frames)
     signal[-fade:] *= torch.linspace(1, 0, fade)
-    return _even(resample(signal, NATIVE_RATE, rate, length=round(phrase.seconds * rate)))
+    return even(resample(signal, NATIVE_RATE, rate, length=round(phrase.seconds * rate)))
 
 
 def _events(phrase, frames):
@@ -183,8 +183,8 @@ def _generate(synth, frames):
     return np.frombuffer(bytes(synth.generate(frames)), '<f4').reshape(-1, 2).mean(1)
 
 
-def _even(signal):
-    "Set the level, lower where a lone hit would leave the full scale."
+def even(signal) -> torch.Tensor:
+    "Set the level of a signal to -26 dB, lower where a lone hit would leave the full scale."
     signal = set_level(signal, LEVEL_DB)
     return signal / max(float(signal.abs().max()) / .99, 1)
 

@@ -33,17 +33,21 @@ class Acoustics:
 
 # %% ../../nbs/dsp/moving_sound.ipynb #00000006
 def travel(signal, distance, rate: int) -> torch.Tensor:
-    "What arrives `[T]` of a `signal [T]` from a source at a `distance [T]` in m at its own times, as weak as 1 / distance; silence before anything can. Raises ValueError for other lengths, distances that aren't positive, and sources at the speed of sound or above."
-    if signal.shape != distance.shape or signal.ndim != 1 or len(signal) < 4: raise ValueError(f'signal and distance are [T], four samples at least; got {list(signal.shape)} and {list(distance.shape)}')
-    r = distance.double().numpy()
-    if not (r > 0).all(): raise ValueError('distances are positive; move the source away from the microphone')
+    "What arrives `[..., T]` of a `signal [T]` by ways of a `distance [..., T]` in m at its own times, as weak as 1 / distance; silence before anything can. Raises ValueError for other lengths, distances that aren't positive, and sources at the speed of sound or above."
+    if signal.shape != distance.shape[-1:] or len(signal) < 4: raise ValueError(f'a signal [T], of four samples at least, has distances [..., T]; got {list(signal.shape)} and {list(distance.shape)}')
+    if not (distance > 0).all(): raise ValueError('distances are positive; move the source away from the microphone')
+    fine = resample(signal.double(), rate, FINER * rate).numpy()
+    curve = CubicSpline(np.arange(len(fine)) / (FINER * rate), fine)
+    heard = [_arriving(curve, r, rate) for r in distance.double().reshape(-1, len(signal)).numpy()]
+    return torch.from_numpy(np.stack(heard)).reshape(distance.shape).to(signal.dtype)
+
+
+def _arriving(curve, r, rate):
     emitted = np.arange(len(r)) / rate
     arrived = emitted + r / SPEED
     if not (np.diff(arrived) > 0).all(): raise ValueError('the source is as fast as sound; slow it down')
     at = np.interp(emitted, arrived, emitted, left=np.nan)                                       # when what is heard now was sent
-    fine = resample(signal.double(), rate, FINER * rate).numpy()
-    heard = CubicSpline(np.arange(len(fine)) / (FINER * rate), fine)(np.nan_to_num(at)) / np.interp(at, emitted, r)
-    return torch.from_numpy(np.nan_to_num(heard)).to(signal.dtype)
+    return np.nan_to_num(curve(np.nan_to_num(at)) / np.interp(at, emitted, r))
 
 # %% ../../nbs/dsp/moving_sound.ipynb #00000009
 N_FFT, HOP = 256, 64
@@ -53,16 +57,15 @@ def hear_moving(signal, places, rate: int, acoustics: Acoustics = Acoustics()) -
     "What a microphone hears `[T]` of a `signal [T]` of a source at `places [T, 3]` in m: (x, y, z) to the right, downwards and away. Raises ValueError for a source below the floor, and as `travel` does."
     if places.shape != (len(signal), 3): raise ValueError(f'a signal [T] has places [T, 3]; got {list(signal.shape)} and {list(places.shape)}')
     if (places[:, 1] >= acoustics.height).any(): raise ValueError(f'the source is above the floor, which lies {acoustics.height} m below the microphone; got places down to {places[:, 1].max():.2f} m')
-    direct = _by_way(signal, places, rate, acoustics)
-    if not acoustics.floor: return direct
     mirrored = places * places.new_tensor([1, -1, 1]) + places.new_tensor([0, 2 * acoustics.height, 0])
-    return direct + acoustics.floor * _by_way(signal, mirrored, rate, acoustics)
+    ways = torch.stack([places, mirrored] if acoustics.floor else [places])
+    direct, *echo = (_weakened(sound, way, rate, acoustics) for sound, way in zip(travel(signal, ways.norm(dim=-1), rate), ways))
+    return direct + acoustics.floor * sum(echo)
 
 
-def _by_way(signal, places, rate, acoustics):
-    "By one way: delayed, and weakened."
-    distance = places.norm(dim=1)
-    sound, window = travel(signal, distance, rate), torch.hann_window(N_FFT)
+def _weakened(sound, places, rate, acoustics):
+    "By air and the microphone."
+    window = torch.hann_window(N_FFT)
     spectrum = torch.stft(sound, N_FFT, HOP, window=window, return_complex=True)
     frames = (HOP * torch.arange(spectrum.shape[-1])).clamp(max=len(sound) - 1)
     gains = gains_at(places[frames], rate, acoustics)
