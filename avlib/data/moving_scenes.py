@@ -39,10 +39,11 @@ COARSE = 24                           # pixels suffice to tell what is hidden
 def draw_moving(labels, settings: SceneSettings, motion: MotionSettings, rng, sounding=None, shapes=None) -> Scene:
     "A scene as `draw_scene` draws it, with the same `sounding` and `shapes`, of which some things rest, seen from a camera that may move. Raises ValueError as `draw_scene` does, and where what sounds doesn't stay visible, before the camera and above the floor."
     unchecked, size = replace(settings, visible=0.), min(settings.size, COARSE)
-    for _ in range(100):
-        scene = _seen_from(_rested(draw_scene(labels, unchecked, rng, sounding, shapes), motion.rest, rng), motion.camera * rng.uniform(-1, 1, 3))
+    resting = rng.random(settings.sounding[1] + settings.silent[1]) < motion.rest                         # once, or those that stay in the frame by resting would be preferred
+    for _ in range(200):
+        scene = _seen_from(_rested(draw_scene(labels, unchecked, rng, sounding, shapes), resting), motion.camera * rng.uniform(-1, 1, 3))
         if all(_can_be(thing, motion) for thing in scene.things) and all(share >= settings.visible for time in (0., .5, 1.) for share in visible_shares(scene, size, time)): return scene
-    raise ValueError(f'in 100 moving scenes what sounds left the frame; let things, or the camera, be slower: {settings}, {motion}')
+    raise ValueError(f'in 200 moving scenes what sounds left the frame; let things, or the camera, be slower: {settings}, {motion}')
 
 
 def _can_be(thing, motion):
@@ -51,7 +52,7 @@ def _can_be(thing, motion):
     return min(z0, z1) > .2 * motion.metres and (not thing.sounding or max(y0, y1) < .98 * Acoustics(**motion.acoustics).height)
 
 
-def _rested(scene, share, rng): return replace(scene, things=tuple(replace(thing, velocity=(0., 0., 0.)) if rng.random() < share else thing for thing in scene.things))
+def _rested(scene, resting): return replace(scene, things=tuple(replace(thing, velocity=(0., 0., 0.)) if rests else thing for thing, rests in zip(scene.things, resting)))
 
 
 def _seen_from(scene, velocity): return replace(scene, things=tuple(replace(thing, velocity=tuple(own - camera for own, camera in zip(thing.velocity, velocity))) for thing in scene.things))
