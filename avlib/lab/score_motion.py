@@ -7,8 +7,8 @@ __all__ = ['score_moving', 'loudness_trend', 'ways_of', 'right_along_axes', 'Lou
 import torch
 
 from ..data.motion import DIRECTIONS, direction_class
+from ..data.moving_clips import seen_in
 from .evaluator import sdr_scores
-from ..methods.seen_separation import seen_in
 
 # %% ../../nbs/lab/score_motion.ipynb #00000005
 def score_moving(method, example: dict) -> dict:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .seen_separation import SeenSeparation, logarithm, seen_in
+from ..data.moving_clips import seen_in
+from .seen_separation import SeenSeparation, logarithm
 from ..models.resnet import ResNet18
 from ..models.separator import SeparatorUNet
 
