@@ -41,7 +41,7 @@ def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, setti
         drawn, rng = draw_clip(labels, scene, motion, split, i, settings['seed'])
         thing = next(thing for thing in drawn.things if thing.sounding)
         source = draw_source(corpus, thing.label, sound, rng, set())
-        shown.append({**_seen(drawn, scene, settings['crop']), 'audio': hear_thing(thing, render(corpus, [source], sound)[0], corpus.rate, motion)})
+        shown.append({**_seen(drawn, scene, settings['crop']), 'audio': _full(hear_thing(thing, render(corpus, [source], sound)[0], corpus.rate, motion))})
         rows.append({'id': f'{split}-{i:05d}', 'label': thing.label, 'source': source, 'displacement': displacement(thing).tolist()})
     write_bank(Path(folder) / f'{split}.safetensors', {name: torch.stack([one[name] for one in shown]) for name in shown[0]}, {'still': motion.still})
     write_jsonl(Path(folder) / f'{split}.jsonl', rows)
@@ -55,6 +55,9 @@ def _seen(scene, settings, crop):
     boxes[:len(shown['boxes'])] = shown['boxes'].float()
     pictures[:len(shown['boxes'])] = _bytes(crops(shown['image'], shown['boxes'], crop))
     return {'image': _bytes(shown['image']), 'crops': pictures, 'boxes': boxes, 'depth': depth_map(shown).half()}
+
+
+def _full(sound): return .9 * sound / sound.abs().max().clamp_min(1e-9)
 
 
 def _bytes(picture): return (255 * picture).round().to(torch.uint8)
@@ -75,7 +78,7 @@ def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -
         rows = write_moving_split(folder, split, corpora[split], labels, settings, settings[split])
         if split != 'train': write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in rows], settings['seed']))
     where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
-    write_json(folder / 'card.json', {'corpus': corpus, **where, **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')}, 'motion': asdict(MotionSettings(**settings['motion'])), 'labels': labels, **{split: settings[split] for split in SPLIT_SEEDS}})
+    write_json(folder / 'card.json', {'corpus': corpus, **where, 'size': SceneSettings(**settings['scene']).size, **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')}, 'motion': asdict(MotionSettings(**settings['motion'])), 'labels': labels, **{split: settings[split] for split in SPLIT_SEEDS}})
     return read_json(folder / 'card.json')
 
 

@@ -96,13 +96,10 @@ class Experiment:
 
     @property
     def starts(self) -> list['Experiment']:
-        "The experiments, of the same seed, whose weights this one starts from, by the setting `start`: a name or several, each after `PAPER/` where it is another paper's, and before `@KIND` where it learned from another kind of data of the same corpus."
+        "The experiments, of the same seed, whose weights this one starts from, by the setting `start`: a name or several, each after `PAPER/` where it is another paper's."
         named = self.settings.get('start', [])
-        return [self._named(name) for name in ([named] if isinstance(named, str) else named)]
-
-    def _named(self, told):
-        (paper, _, name), kind = told.partition('@')[0].rpartition('/'), told.partition('@')[2]
-        return replace(self, paper=paper or self.paper, name=name, corpus=f'{self.corpus.rpartition("-")[0]}-{kind}' if kind else self.corpus)
+        parted = [name.rpartition('/') for name in ([named] if isinstance(named, str) else named)]
+        return [replace(self, paper=paper or self.paper, name=name) for paper, _, name in parted]
 
     @property
     def later(self) -> int:

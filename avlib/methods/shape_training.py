@@ -28,9 +28,10 @@ class ShapeFrames(PreparedMixtures):
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "Frames of the shapes that stand for no label of the prepared scenes (in videos, none does), as many as the method can name, by an experiment's settings `scene`; of the scenes' size, unless that is among them."
-        used = set() if 'videos' in prepared.card else set(shapes_of(prepared.card['labels']).values())
-        return cls([shape for shape in SHAPES if shape not in used][:settings['settings']['shapes']], size, SceneSettings(**{'size': prepared.card['size'], **settings.get('scene', {}), 'sounding': (1, 1), 'silent': (0, 0)}), seed)
+        "Frames of the shapes that stand for no label of the prepared scenes (in videos, none does), or, with the setting `detector`, of those that do before them; as many as the method can name, by an experiment's settings `scene`; of the scenes' size, unless that is among them."
+        used = [] if 'videos' in prepared.card else list(shapes_of(prepared.card['labels']).values())
+        shapes = used * settings.get('detector', False) + [shape for shape in SHAPES if shape not in used]
+        return cls(shapes[:settings['settings']['shapes']], size, SceneSettings(**{'size': prepared.card['size'], **settings.get('scene', {}), 'sounding': (1, 1), 'silent': (0, 0)}), seed)
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int, size: int = 500):
