@@ -126,3 +126,21 @@ def test_localization_has_the_settings_of_the_paper():
 def test_the_papers_localizer_asks_for_the_weights_it_starts_from():
     with pytest.raises(ValueError, match='resnet18-f37072fd.pth: there is no such file; download'):
         Experiment('slavc', 'slavc', 'paper').method()
+
+
+@pytest.mark.parametrize('profile, name', [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen.get('asmp_experiments', [])])
+def test_settings_of_moving_scenes_are_complete_and_accepted(profile, name):
+    settings = Experiment('asmp', name, profile).settings
+    TrainSettings(**settings['train'])
+    method = resolve(settings['method']).settings_class(**settings['settings'])
+    start, scenes = Experiment('shapes', 'detector', profile).settings['settings'], PARAMS['moving'][profile]
+    assert start['shapes'] == 21 and scenes['most'] <= getattr(method, 'classes', 14) and (profile == 'paper' or method.visual == start['visual'])
+    assert getattr(method, 'window', 1) <= round(scenes['seconds'] * method.rate) // method.hop + 1
+
+
+def test_asmp_has_the_settings_of_the_paper():
+    """Supplement, sections 5 and 8, and the released code: 11,025 Hz, STFT 1022/256, 65,535 samples, 256 rows, windows of a second, λ = (1, 1, .5, .05), σ = 25 %."""
+    settings = Experiment('asmp', 'asmp', 'paper').settings
+    method = build_method(settings['method'], settings['settings']).settings
+    assert (method.rate, method.n_fft, method.hop, method.rows, method.classes, method.directions, method.percentile, method.lambdas) == (11025, 1022, 256, 256, 14, 10, 25, (1., 1., .5, .05))
+    assert round(method.rate * PARAMS['moving']['paper']['seconds']) in range(65_530, 65_540) and settings['train']['epochs'] * settings['train']['steps'] == 30_000 and settings['train']['batch'] == 10

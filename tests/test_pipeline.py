@@ -16,10 +16,10 @@ from avlib.lab.checkpoints import build_method
 from avlib.lab.experiments import Experiment
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run
 
-PAPERS = {'mixit': 'speech', 'boot': 'speech', 'bimodal': 'music', 'slavc': 'music-scenes'}      # and what they are heard on
+PAPERS = {'mixit': 'speech', 'boot': 'speech', 'bimodal': 'music', 'slavc': 'music-scenes', 'asmp': 'music-moving'}      # and what they are heard on
 SPEECH = [paper for paper, corpus in PAPERS.items() if corpus == 'speech']
 REPORTS = {f'{paper}-report' for paper in PAPERS}
-CLAIMS = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6', 'boot-t1-a', 'boot-t1-b', 'boot-t1-c', 'boot-f2', 'bimodal-t1-a', 'bimodal-t1-b', 'bimodal-t8', 'slavc-t2-a', 'slavc-t3-ap', 'slavc-t5'}
+CLAIMS = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6', 'boot-t1-a', 'boot-t1-b', 'boot-t1-c', 'boot-f2', 'bimodal-t1-a', 'bimodal-t1-b', 'bimodal-t8', 'slavc-t2-a', 'slavc-t3-ap', 'slavc-t5', 'asmp-t1-direction', 'asmp-t2-chance', 'asmp-t2-loudness'}
 FIELDS = {'id', 'paper', 'statement', 'paper_value', 'value', 'interval', 'seeds', 'verdict', 'cause', 'hardware', 'commit'}
 WARM_S = 30
 
@@ -55,7 +55,7 @@ def would_run(tree) -> set[str]:
 def all_stages(tree) -> set[str]:
     runs = {f'{paper}-{step}@{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
     starts = {f'bimodal-start@{name}-0' for name in yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['bimodal_starts']}
-    return {'prepare', 'boot-spatialize', 'mixit-bundled', 'claims', 'bimodal-prepare', 'bimodal-embed@0', 'slavc-prepare', 'slavc-start@0'} | REPORTS | runs | starts
+    return {'prepare', 'boot-spatialize', 'mixit-bundled', 'claims', 'bimodal-prepare', 'bimodal-embed@0', 'slavc-prepare', 'slavc-start@0', 'asmp-prepare', 'asmp-start@0'} | REPORTS | runs | starts
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_change_of_one_experiment_reruns_that_one_only(tree):
 def test_a_change_of_the_data_reruns_everything(tree):
     """All that is trained or judged stands on prepared data: on speech, or on music."""
     change_settings(tree, lambda settings: settings['prepare']['smoke'].update(seed=1))
-    music = {name for name in all_stages(tree) if name.startswith(('bimodal-', 'slavc-'))}
+    music = {name for name in all_stages(tree) if name.startswith(('bimodal-', 'slavc-', 'asmp-'))}
     assert would_run(tree) == all_stages(tree) - music
     change_settings(tree, lambda settings: (settings['prepare']['smoke'].update(seed=0), settings['labelled']['smoke'].update(seed=1)))
     assert would_run(tree) == music | {'claims'}
@@ -183,7 +183,7 @@ def test_every_experiment_on_labelled_clips_takes_a_step_and_fits_what_it_starts
     monkeypatch.chdir(smoke[0])
     torch.manual_seed(0)
     small = yaml.safe_load((smoke[0] / 'params.yaml').read_text())['profiles']['small']
-    for paper, kind in (('starts', 'bimodal_starts'), ('bimodal', 'bimodal_experiments'), ('unasked', 'unasked_experiments'), ('slavc', 'slavc_experiments')):
+    for paper, kind in (('starts', 'bimodal_starts'), ('bimodal', 'bimodal_experiments'), ('unasked', 'unasked_experiments'), ('slavc', 'slavc_experiments'), ('asmp', 'asmp_experiments')):
         for run_ in (Experiment(paper, name, 'smoke', PAPERS.get(paper, 'music')) for name in small[kind]):
             method, data = build_method(run_.settings['method'], run_.method_settings), run_.training_data()
             loss = method.train().loss(default_collate([data[0], data[1]]))['total']
