@@ -142,5 +142,5 @@ def test_asmp_has_the_settings_of_the_paper():
     """Supplement, sections 5 and 8, and the released code: 11,025 Hz, STFT 1022/256, 65,535 samples, 256 rows, windows of a second, λ = (1, 1, .5, .05), σ = 25 %."""
     settings = Experiment('asmp', 'asmp', 'paper').settings
     method = build_method(settings['method'], settings['settings']).settings
-    assert (method.rate, method.n_fft, method.hop, method.rows, method.classes, method.directions, method.percentile, method.lambdas) == (11025, 1022, 256, 256, 14, 10, 25, (1., 1., .5, .05))
+    assert (method.rate, method.n_fft, method.hop, method.rows, method.classes, method.directions, method.percentile, tuple(method.weights.values())) == (11025, 1022, 256, 256, 14, 10, 25, (1., 1., .5, .05))
     assert round(method.rate * PARAMS['moving']['paper']['seconds']) in range(65_530, 65_540) and settings['train']['epochs'] * settings['train']['steps'] == 30_000 and settings['train']['batch'] == 10
