@@ -128,7 +128,7 @@ def test_executed_notebooks_are_whole(smoke):
     """They are the log of a run: every cell run, in order, none failed, no half-executed copy beside them."""
     tree = smoke[0]
     runs = {f'{step}-{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
-    names = ['prepare', 'spatialize', 'evaluate-bundled', 'prepare', 'embed-0', 'start-start-3-0', 'scenes', 'start-0', *PAPERS, *runs]
+    names = ['prepare', 'spatialize', 'evaluate-bundled', 'prepare', 'embed-0', 'start-start-3-0', 'scenes', 'start-0', 'moving', 'start-0', *PAPERS, *runs]
     paths = sorted((tree / 'runs').glob('*/smoke/notebooks/*'))
     assert sorted(path.name for path in paths) == sorted(f'{name}.ipynb' for name in names)
     for path in paths:
