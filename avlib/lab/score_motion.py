@@ -41,12 +41,17 @@ def right_along_axes(ways, displacements, still) -> torch.Tensor:
 
 
 class LoudnessRule:
-    "Tells directions by loudness alone: the classes `[n]` that training sounds had, of which trends `[n]` are known, in so many groups of the same size. Raises ValueError without sounds."
-    def __init__(self, trends, classes, groups: int = 8):
+    "Tells directions by loudness alone: the classes `[n]`, of 10 or 28, that training sounds had, of which trends `[n]` are known, in so many groups of the same size; `way(trends)`: the mean way of a group. Raises ValueError without sounds."
+    def __init__(self, trends, classes, directions: int = 10, groups: int = 8):
         trends, classes = torch.as_tensor(trends), torch.as_tensor(classes)
         if not len(trends) or trends.shape != classes.shape: raise ValueError(f'a rule is learned from as many trends as directions, one at least; got {list(trends.shape)} and {list(classes.shape)}')
         self.edges = trends.quantile(torch.linspace(0, 1, groups + 1)[1:-1])
         group = torch.bucketize(trends, self.edges)
-        self.told = torch.stack([classes[group == i].mode().values if (group == i).any() else classes.mode().values for i in range(groups)])
+        of_group = [classes[group == i] if (group == i).any() else classes for i in range(groups)]
+        self.told, self.ways = torch.stack([some.mode().values for some in of_group]), torch.stack([ways_of(some, directions).mean(0) for some in of_group])
 
-    def __call__(self, trends) -> torch.Tensor: return self.told[torch.bucketize(torch.as_tensor(trends), self.edges)]
+    def __call__(self, trends) -> torch.Tensor: return self.told[self._group(trends)]
+
+    def way(self, trends) -> torch.Tensor: return self.ways[self._group(trends)]
+
+    def _group(self, trends): return torch.bucketize(torch.as_tensor(trends), self.edges)
