@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 LOCK_ONLY = 'tinysoundfont'  # settings.ini says why no extra names it
 NEVER = {'pyaudio'}  # asked for by tinysoundfont, needed for playing aloud alone
-UNLOCKED_EXTRAS = {'clap'}  # brings its own transformers and hub client; its adapter is tested without it
+UNLOCKED_EXTRAS = {'clap', 'depth'}  # bring transformers and a hub client; their adapters are tested without them
 
 
 def locked() -> dict[str, str]:

@@ -23,7 +23,7 @@ app.add_typer(evaluate, name='evaluate')
 
 
 @app.command()
-def separate(mixture: Annotated[Path, typer.Argument(help='the recording to separate: any length, rate and number of channels')],
+def separate(mixture: Annotated[Path, typer.Argument(help='the recording to separate: any length, rate and number of channels; with --objects: a video')],
              out: Annotated[Path, typer.Option(help='folder for the sources; made if need be')],
              model: Annotated[str, typer.Option(help=f'a model by name (see `avlib models`) or path; with --query: {QUERIES}, unless another is given')] = '',
              query: Annotated[Optional[list[str]], typer.Option(help='what to separate, as "the sound of violin", by a model that was trained on queries; any number of times, a file each')] = None,
@@ -33,10 +33,17 @@ def separate(mixture: Annotated[Path, typer.Argument(help='the recording to sepa
              suffix: Annotated[Optional[str], typer.Option(help='wav or flac; default: as the input')] = None,
              cue: Annotated[str, typer.Option(help='of directions: delay, or phase as in the paper on bootstrapping')] = 'delay',
              apart: Annotated[float, typer.Option(help='of directions: the largest distance of the two microphones in cm')] = 27.0,
-             switch: Annotated[Optional[float], typer.Option(help='confidence above which the ensemble takes directions; default: what the model\'s card tells')] = None):
-    "Separate a recording into one file per source, loudest first, or per query."
+             switch: Annotated[Optional[float], typer.Option(help='confidence above which the ensemble takes directions; default: what the model\'s card tells')] = None,
+             objects: Annotated[bool, typer.Option('--objects', help='of a video: a file for each object that may sound, and a video that shows them')] = False,
+             boxes: Annotated[Optional[Path], typer.Option(help='with --objects: JSON of where they are (see avlib.data.objects)')] = None,
+             detector: Annotated[Optional[Path], typer.Option(help='or the weights of Faster R-CNN that torchvision names, to find them')] = None,
+             depth: Annotated[Optional[Path], typer.Option(help='with --objects: the folder of a depth network of transformers')] = None,
+             flow: Annotated[Optional[Path], typer.Option(help='with --objects: the weights of RAFT that torchvision names; default: the flow of Lucas and Kanade')] = None):
+    "Separate a recording into one file per source, loudest first, per query, or per visible object."
     if rest and not query: raise ValueError('--rest is what queries leave of a recording: give --query, too')
-    if query: paths, told = _by_query(mixture, model, out, query, rest, suffix, method, sources)
+    if not objects and (boxes or detector or depth or flow): raise ValueError('--boxes, --detector, --depth and --flow are of a video: give --objects, too')
+    if objects: paths, told = _by_objects(mixture, model, out, suffix, query, (boxes, detector, depth, flow))
+    elif query: paths, told = _by_query(mixture, model, out, query, rest, suffix, method, sources)
     else: paths, told = _separate(method, mixture, model, out, sources, suffix, (cue, apart), switch)
     if told: typer.echo(told, err=True)
     for path in paths: typer.echo(path)
@@ -47,6 +54,17 @@ def _by_query(mixture, model, out, queries, rest, suffix, method, sources):
     if method != 'model': raise ValueError('--query needs a model that was trained on queries, and no other --method')
     if sources is not None: raise ValueError('--query gives a file for each query; leave --sources out')
     return separate_by_query(mixture, model or QUERIES, out, queries, rest, suffix)
+
+
+def _by_objects(video, model, out, suffix, query, seeing):
+    from avlib.lab.by_objects import separate_by_objects
+    from avlib.models.depth import MonocularDepth
+    from avlib.models.detector import FasterRcnn
+    from avlib.models.optical_flow import Raft, lucas_kanade
+    boxes, detector, depth, flow = seeing
+    if query: raise ValueError('--objects gives a file for each object; leave --query out')
+    if not model: raise ValueError('--objects needs a model: --model NAME (see `avlib models`); `make repro` trains one on rendered scenes, asmp-0')
+    return separate_by_objects(video, model, out, boxes, FasterRcnn(detector) if detector else None, MonocularDepth(depth) if depth else None, Raft(flow) if flow else lucas_kanade, suffix)
 
 
 def _separate(method, mixture, model, out, sources, suffix, direction, switch):

@@ -4,11 +4,11 @@
 __all__ = ['STEMS', 'Block', 'ResNet18', 'read_resnet']
 
 # %% ../../nbs/models/resnet.ipynb #00000002
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from .published_weights import read_published
 
 # %% ../../nbs/models/resnet.ipynb #00000005
 class Block(nn.Module):
@@ -56,10 +56,7 @@ class ResNet18(nn.Module):
 # %% ../../nbs/models/resnet.ipynb #0000000b
 def read_resnet(path) -> dict:
     "Tensors by name of a file of weights of torchvision's ResNet-18, without those of its classes. Raises ValueError, which names the file, where it is missing, damaged, holds more than tensors, or other ones."
-    if not Path(path).is_file(): raise ValueError(f'{path}: there is no such file; download the weights of ResNet-18 that torchvision names (resnet18-f37072fd.pth), or leave the setting out')
-    try: weights = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error: raise ValueError(f'{path}: is no file of weights, or a damaged one ({type(error).__name__}); download it anew') from error
-    weights = {name: tensor for name, tensor in weights.items() if not str(name).startswith('fc.')} if isinstance(weights, dict) else {}
+    weights = {name: tensor for name, tensor in read_published(path, 'the weights of ResNet-18 that torchvision names (resnet18-f37072fd.pth)').items() if not str(name).startswith('fc.')}
     own = ResNet18().state_dict()
     if {name: tensor.shape for name, tensor in own.items()} != {name: getattr(tensor, 'shape', None) for name, tensor in weights.items()}: raise ValueError(f'{path}: are not the weights of ResNet-18; give those that torchvision names')
     return weights
