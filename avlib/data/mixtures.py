@@ -127,6 +127,11 @@ class PreparedMixtures(Dataset):
     @staticmethod
     def rate(prepared) -> int: return prepared.rate
 
+    @staticmethod
+    def fitted(settings: dict, prepared) -> dict:
+        "Settings of a method for what is prepared: `classes: corpus` stands for its labels."
+        return {**settings, 'classes': prepared.card['labels']} if settings.get('classes') == 'corpus' else settings
+
 
 class MixturesOfMixtures(PreparedMixtures):
     """Training examples `{'sources': [mixture, source, time], 'supervised': bool}`, the same for the same (seed, epoch, index).

@@ -140,11 +140,19 @@ def _link_listed(kind, folder, root, options):
     typer.echo(f'{path}: {len(found.clips)} clips of {len({clip.label for clip in found.clips})} labels; next: make repro PROFILE=small CORPUS={kind}')
 
 
+def _link_videos(kind, folder, root, options):
+    "Link videos that are of use to one paper."
+    from avlib.data.video_links import link_videos
+    if options: raise ValueError(f'{kind} has no option {", ".join(options)}')
+    link, counts = link_videos(kind, folder, root)
+    typer.echo(f'{kind}: {", ".join(f"{count} for {split}" for split, count in counts.items())}, for {link.paper} in {link.root}; next: make repro PROFILE=paper CORPUS={kind}')
+
+
 def _found(link, found): return f'{link.name}: {len(found)} {"mixtures" if link.mixed else "utterances"} in {link.root}'
 
 
 @data.command()
-def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech; music21, vggsound; or stereo: recordings of your own, of two voices at once and with two channels or more')],
+def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech; music21, vggsound; flickr-soundnet, asiw, ave; or stereo: recordings of your own, of two voices at once and with two channels or more')],
          folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech, the list of videos and their sounds, or the recordings')],
          rate: Annotated[Optional[int], typer.Option(help='Hz, of WSJ0-2mix (default 8000) or Libri2Mix (default 16000): 8000 or 16000')] = None,
          mode: Annotated[Optional[str], typer.Option(help='min (the default) or max, likewise')] = None,
@@ -153,11 +161,13 @@ def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librisp
          root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
     "Use a published corpus, or stereo recordings, that you have on disk; nothing is copied."
     from avlib.data.published import link_corpus
+    from avlib.data.video_links import PAPERS
     from avlib.data.videos import LISTED
     if kind == 'librispeech' and train: train = _names(train)
     rate = rate or {'wsj0-2mix': 8000, 'libri2mix': 16000}.get(kind)
     options = {name: value for name, value in (('rate', rate), ('mode', mode), ('noisy', noisy), ('train', train)) if value}
     if kind in LISTED: return _link_listed(kind, folder, root, options)
+    if kind in PAPERS: return _link_videos(kind, folder, root, options)
     linked, found = link_corpus(kind, folder, root, **options)
     typer.echo(f'{_found(linked, found)}; next: make repro PROFILE={"paper" if linked.known else "small"} CORPUS={linked.name}')
 

@@ -74,9 +74,8 @@ class Experiment:
 
     @property
     def method_settings(self) -> dict:
-        "Those of the method; `classes: corpus` stands for the labels of what is prepared."
-        settings = self.settings['settings']
-        return {**settings, 'classes': self.prepared.card['labels']} if settings.get('classes') == 'corpus' else settings
+        "Those of the method, fitted to what is prepared by the class of its data."
+        return resolve(self.settings['data']).fitted(self.settings['settings'], self.prepared)
 
     @property
     def prepared(self) -> Prepared:

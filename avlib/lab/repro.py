@@ -21,6 +21,7 @@ import yaml
 
 from ..data.files import atomic_path, read_jsonl
 from ..data.published import read_link
+from ..data.video_links import read_video_link
 from .claims import claims_text, read_claims
 from .experiments import SettingsError, choose, repository
 from .run import ASKED_BY, asked_by
@@ -32,17 +33,30 @@ EMBEDDED, EMBEDDED_MUSIC = 'speech', 'music'
 def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     "The stages of `dvc.yaml` for a profile and a corpus, as YAML; a user's corpus, added or linked, becomes a dependency of `prepare`. Raises SettingsError for a profile that trains nothing on it."
     pipeline, params = (yaml.safe_load((root / file).read_text()) for file in ('dvc.yaml', 'params.yaml'))
-    papers, link, labelled = [paper for paper in params if 'experiments' in params[paper]], read_link(root / 'data/corpora' / corpus), _labelled(root, corpus)
-    chosen = {key: _teachable(value, params, key, link) for key, value in choose(params['profiles'], profile, 'profile').items()}
+    folder = root / 'data/corpora' / corpus
+    papers, link, videos, labelled = [paper for paper in params if 'experiments' in params[paper]], read_link(folder), read_video_link(folder), _labelled(root, corpus)
+    changed = _changes(params[videos.paper], corpus) if videos else {}
+    chosen = {key: [name for name in value if name not in changed.get('without', ())] if isinstance(value, list) else value for key, value in choose(params['profiles'], profile, 'profile').items()}
+    chosen = {key: _teachable(value, params, key, link) for key, value in chosen.items()}
     pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'music': EMBEDDED_MUSIC if labelled is None else corpus, 'packaged': ['music-queries'] if labelled else [], 'report': report_folder(profile, corpus), **chosen}]
-    idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and _can_hear(params[paper], link, labelled))] + ['prepare'] * bool(labelled)
+    fit = lambda paper: paper == videos.paper if videos else _can_hear(params[paper], link, labelled)
+    idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and fit(paper))] + ['prepare'] * bool(labelled or videos)
     pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle and (link is None or link.known or not _judges(name))}
+    if videos: pipeline['stages'] = _of_videos(pipeline['stages'], changed)
     if papers and set(papers) <= set(idle): raise SettingsError(f'the profile "{profile}" trains nothing on the corpus "{corpus}"; take another: tiny or small')
     for stage in pipeline['stages'].values():
         stage['wdir'] = '../..'
         if corpus != EMBEDDED: stage['deps'] = _with_recordings(stage['deps'], corpus, link)
         if 'params' in stage: stage['params'] += _of_corpus(params, stage['params'], corpus)
     return yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False)
+
+
+def _of_videos(stages, changed):
+    "Stages without the clips of labels, which videos don't need, and, where the paper starts from nothing on them, without what it starts from."
+    begins = 'start' in changed and not changed['start']
+    kept = {name: stage for name, stage in stages.items() if not (begins and name.endswith('-start'))}
+    spare = lambda dep: dep == 'data/${profile}/${music}' or begins and '/start/' in dep
+    return {name: {**stage, 'deps': [dep for dep in stage['deps'] if not spare(dep)]} for name, stage in kept.items()}
 
 
 def _labelled(root, corpus) -> bool | None:
@@ -81,7 +95,15 @@ def _without(stage, papers):
 def _of_corpus(params, keys, corpus):
     "What papers whose settings a stage reads do differently on a corpus."
     papers = [key.partition('.')[0] for key in keys if key.endswith('.paper')]
-    return [f'{paper}.corpora.{corpus}' for paper in papers if corpus in params[paper].get('corpora', {})]
+    return [f'{paper}.corpora.{name}' for paper in papers for name in params[paper].get('corpora', {}) if _prepared_of(name) == corpus]
+
+
+def _changes(paper, corpus):
+    "What a paper does differently on a corpus, under whichever of the names that it is prepared by."
+    return next((changes for name, changes in paper.get('corpora', {}).items() if _prepared_of(name) == corpus), {})
+
+
+def _prepared_of(name): return name.removesuffix('-scenes').removesuffix('-moving')
 
 
 SYNTHESIZER = {'avlib/data/speech.py', 'avlib/data/sentences.py', 'avlib/data/music.py'}
@@ -106,7 +128,7 @@ def report_folder(profile: str, corpus: str) -> str:
 def pipeline_file(root: Path, profile: str, corpus: str) -> Path:
     "The `dvc.yaml` to run: the root's own for (tiny, speech), else one written beside it."
     if (profile, corpus) == ('tiny', EMBEDDED): return root / 'dvc.yaml'
-    if corpus != EMBEDDED and not any((root / 'data/corpora' / corpus / file).is_file() for file in ('manifest.jsonl', 'link.json')):
+    if corpus != EMBEDDED and not any((root / 'data/corpora' / corpus / file).is_file() for file in ('manifest.jsonl', 'link.json', 'videos.json')):
         raise SettingsError(f'no corpus "{corpus}" in {root / "data/corpora"}; make it by: avlib data add FOLDER --name {corpus}, avlib data link, or avlib data digits')
     path = root / 'pipelines' / f'{corpus}-{profile}' / 'dvc.yaml'
     text = pipeline_text(root, profile, corpus)

@@ -7,7 +7,7 @@ __all__ = ['score_moving', 'loudness_trend', 'ways_of', 'right_along_axes', 'Lou
 import torch
 
 from ..data.motion import DIRECTIONS, direction_class
-from ..data.moving_clips import seen_in
+from ..data.moving_pairs import seen_in
 from .evaluator import sdr_scores
 
 # %% ../../nbs/lab/score_motion.ipynb #00000005

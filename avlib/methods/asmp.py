@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..data.motion import DIRECTIONS, background_class
-from ..data.moving_clips import seen_in
+from ..data.moving_pairs import seen_in
 from .seen_separation import SeenSeparation, logarithm
 from ..models.resnet import ResNet18
 from ..models.scene_graph import LoneObjects, SceneGraph, box_points, chamfer, rbf_adjacency
