@@ -19,7 +19,8 @@ class Results:
     def __init__(self, paper: str, profile: str, corpus: str):
         params = yaml.safe_load((repository() / 'params.yaml').read_text())
         planned = params['profiles'][profile]
-        self.seeds, self.names = planned['seeds'], planned[f'{paper}_experiments']
+        left_out = params[paper].get('corpora', {}).get(corpus, {}).get('without', [])
+        self.seeds, self.names = planned['seeds'], [name for name in planned[f'{paper}_experiments'] if name not in left_out]
         self.runs = {(name, seed): Experiment(paper, name, profile, corpus, seed) for name in self.names for seed in self.seeds}
         self.found = {key: result for key, run in self.runs.items() if (result := run.finished())}
 
