@@ -42,7 +42,7 @@ def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     fit = lambda paper: paper == videos.paper if videos else _can_hear(params[paper], link, labelled)
     idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and fit(paper))] + ['prepare'] * bool(labelled or videos)
     pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle and (link is None or link.known or not _judges(name))}
-    if videos: pipeline['stages'] = _of_videos(pipeline['stages'], changed)
+    if videos: pipeline['stages'] = _of_videos(pipeline['stages'], changed, f'data/corpora/{corpus}')
     if papers and set(papers) <= set(idle): raise SettingsError(f'the profile "{profile}" trains nothing on the corpus "{corpus}"; take another: tiny or small')
     for stage in pipeline['stages'].values():
         stage['wdir'] = '../..'
@@ -51,12 +51,12 @@ def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     return yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False)
 
 
-def _of_videos(stages, changed):
-    "Stages without the clips of labels, which videos don't need, and, where the paper starts from nothing on them, without what it starts from."
+def _of_videos(stages, changed, link):
+    "Stages with the `link` to videos in the place of clips of labels, and, where the paper starts from nothing on them, without what it starts from."
     begins = 'start' in changed and not changed['start']
     kept = {name: stage for name, stage in stages.items() if not (begins and name.endswith('-start'))}
-    spare = lambda dep: dep == 'data/${profile}/${music}' or begins and '/start/' in dep
-    return {name: {**stage, 'deps': [dep for dep in stage['deps'] if not spare(dep)]} for name, stage in kept.items()}
+    deps = lambda stage: [link if dep == 'data/${profile}/${music}' else dep for dep in stage['deps'] if not (begins and '/start/' in dep)]
+    return {name: {**stage, 'deps': deps(stage)} for name, stage in kept.items()}
 
 
 def _labelled(root, corpus) -> bool | None:
@@ -112,7 +112,7 @@ SYNTHESIZER = {'avlib/data/speech.py', 'avlib/data/sentences.py', 'avlib/data/mu
 def _with_recordings(deps, corpus, link):
     "A user's recordings take the place of the synthesizer, and stand beside the prepared data; of a link to a folder that may grow, the folder, too."
     recordings = [f'data/corpora/{corpus}', *([link.root] if link and not link.known else [])]
-    return [d for d in deps if d not in SYNTHESIZER] + recordings * any(d in SYNTHESIZER or d.startswith('data/') for d in deps)
+    return [d for d in deps if d not in SYNTHESIZER and d not in recordings] + recordings * any(d in SYNTHESIZER or d.startswith('data/') for d in deps)
 
 
 class _NoAliases(yaml.SafeDumper):
