@@ -411,6 +411,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'avlib.data.objects._object': ('data/objects.html#_object', 'avlib/data/objects.py'),
                                     'avlib.data.objects._overlap': ('data/objects.html#_overlap', 'avlib/data/objects.py'),
                                     'avlib.data.objects.depth_of_objects': ('data/objects.html#depth_of_objects', 'avlib/data/objects.py'),
+                                    'avlib.data.objects.film': ('data/objects.html#film', 'avlib/data/objects.py'),
                                     'avlib.data.objects.linked': ('data/objects.html#linked', 'avlib/data/objects.py'),
                                     'avlib.data.objects.read_objects': ('data/objects.html#read_objects', 'avlib/data/objects.py'),
                                     'avlib.data.objects.write_objects': ('data/objects.html#write_objects', 'avlib/data/objects.py')},
