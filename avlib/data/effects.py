@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from .audio import write_audio
 from .manifest import Clip, write_manifest
 from .music import Instrument, Note, Phrase, even, render
+from .splits import split_numbers
 
 # %% ../../nbs/data/effects.ipynb #00000004
 @dataclass(frozen=True)
@@ -60,13 +61,10 @@ def render_effect(sound: Phrase, rate: int) -> torch.Tensor:
 def write_effect_corpus(folder, rate: int, clips: int, seed: int, seconds: float = 3.0, held_out: float = .2, names=tuple(EFFECTS)) -> Path:
     """Write so many clips of each name to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is given back.
 
-    `held_out`: the share of clips for validation and for test each, one at least. A clip depends on `seed`, name and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError for fewer than three clips, or an unknown name.
+    `held_out`: the share of clips for validation and for test each, one at least. A clip depends on `seed`, name and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError as `split_numbers` does, and for an unknown name.
     """
-    if clips < 3: raise ValueError(f'three splits need three clips of each sound; got {clips}')
-    manifest = Path(folder) / 'manifest.jsonl'
+    splits, manifest = split_numbers(clips, held_out), Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
-    held = max(1, round(held_out * clips))
-    splits = (['test'] * held + ['valid'] * held + ['train'] * clips)[:clips]
     jobs = [(name, i, split) for name in names for i, split in enumerate(splits)]
     return write_manifest(manifest, [_write_clip(manifest.parent, rate, seed, seconds, *job) for job in tqdm(jobs, desc='sounds', unit='clip', mininterval=1)])
 

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from .audio import write_audio
 from .manifest import Clip, write_manifest
+from .splits import split_numbers
 from ..dsp.mixing import set_level
 from ..dsp.resample import resample
 
@@ -195,18 +196,13 @@ def write_music_corpus(folder, rate: int, phrases_per_instrument: int, seed: int
     given back.
 
     `held_out`: the share of phrases for validation and for test each, one at least. A phrase depends on `seed`,
-    instrument and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError for fewer
-    than three phrases, a share out of (0, 0.5), or an unknown instrument.
+    instrument and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError as
+    `split_numbers` does, and for an unknown instrument.
     """
     chosen = [name for name in INSTRUMENTS if instruments is None or name in instruments]
     for name in instruments or (): _known(name)
-    if phrases_per_instrument < 3 or not 0 < held_out < .5:
-        raise ValueError(f'three splits need three phrases, and a share between 0 and 0.5; got '
-                         f'{phrases_per_instrument} and {held_out}')
-    manifest = Path(folder) / 'manifest.jsonl'
+    splits, manifest = split_numbers(phrases_per_instrument, held_out), Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
-    held = max(1, round(held_out * phrases_per_instrument))
-    splits = (['test'] * held + ['valid'] * held + ['train'] * phrases_per_instrument)[:phrases_per_instrument]
     jobs = [(name, number, i, split) for number, name in enumerate(INSTRUMENTS) for i, split in enumerate(splits) if name in chosen]
     clips = [_write_clip(manifest.parent, rate, seed, seconds, *job)
              for job in tqdm(jobs, desc='music', unit='phrase', mininterval=1)]

@@ -17,7 +17,8 @@ from .manifest import ManifestError
 from .mixtures import LEVEL_DB, MixtureSettings
 from .negatives import draw_negatives, read_negatives
 from .vggss import read_annotations, read_classes, read_flickr
-from .videos import VIDEOS, split_names, vggsound_list
+from .splits import split_names
+from .videos import VIDEOS, vggsound_list
 from ..dsp.mixing import level_db, set_level
 from ..dsp.resample import resample
 
