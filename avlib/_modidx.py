@@ -1173,6 +1173,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'avlib.methods.asmp.Asmp.embeddings': ('methods/asmp.html#asmp.embeddings', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.loss': ('methods/asmp.html#asmp.loss', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.masks': ('methods/asmp.html#asmp.masks', 'avlib/methods/asmp.py'),
+                                    'avlib.methods.asmp.Asmp.named': ('methods/asmp.html#asmp.named', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.slices': ('methods/asmp.html#asmp.slices', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.AsmpSettings': ('methods/asmp.html#asmpsettings', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.AsmpSettings.__post_init__': ( 'methods/asmp.html#asmpsettings.__post_init__',

@@ -94,8 +94,7 @@ class Objects:
         boxes = torch.stack([self._box(i, at) for i in there])
         moved = box_displacement(boxes, flow_through(self.watched.frames[at:end + 1], self.flow), self.watched.depth[[at, end]]) / torch.tensor([size, size, 1.])
         levels = [level_db(sound) - mixture for sound in heard]
-        names = self.method.names(torch.log(self.method.spectrogram(heard) + 1e-10)).softmax(-1)
-        heard_ways = self._ways(heard)
+        names, heard_ways = self.method.named(heard), self._ways(heard)
         return [{'time': round(self.watched.times[at], 3), 'box': box.tolist(), 'level': round(float(level), 2), 'agreement': round(named[self._class(i)].item(), 4), 'seen': way.tolist(), **ways}
                 for i, box, level, named, way, ways in zip(there, boxes, levels, names, moved.nan_to_num(0.), heard_ways)]
 
@@ -136,7 +135,7 @@ def separate_by_objects(video, model, out, boxes=None, detector=None, depth=None
 
 def _model(model, runs):
     method, card = load_model(model, runs)
-    if getattr(method.settings, 'visual', None) is None or not {'labels', 'crop', 'size'} <= set(card.get('prepared', {})): raise ValueError(f'the model "{model}" does not separate what is seen; give one that `make repro` trained for the paper on moving scenes')
+    if not hasattr(method, 'named') or method.settings.visual is None or not {'labels', 'crop', 'size'} <= set(card.get('prepared', {})): raise ValueError(f'the model "{model}" does not separate what is seen; give one that `make repro` trained for the paper on moving scenes')
     return method, card
 
 

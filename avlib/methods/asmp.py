@@ -135,6 +135,10 @@ class Asmp(SeenSeparation):
         starts = (window * self.settings.shift).clamp(max=spectrogram.shape[-1] - self.settings.window).tolist()
         return torch.stack([one[:, start:start + self.settings.window] for one, start in zip(spectrogram, starts)])
 
+    def named(self, sounds) -> torch.Tensor:
+        "Probabilities `[n, classes + 1]` of what separated sounds `[n, T]` are, the first being background."
+        return self.names(logarithm(self.spectrogram(sounds))).softmax(-1)
+
     def directions(self, sounds, window) -> torch.Tensor:
         "Probabilities `[n, directions]` of the ways that separated sounds `[n, T]` move in their windows `[n]`. Raises ValueError for a model that wasn't taught any."
         if self.ways is None: raise ValueError('this model was trained without directions; take one whose weight of direction is above 0')
