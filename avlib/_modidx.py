@@ -860,6 +860,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'avlib.lab.by_objects._draw': ('lab/by_objects.html#_draw', 'avlib/lab/by_objects.py'),
                                       'avlib.lab.by_objects._model': ('lab/by_objects.html#_model', 'avlib/lab/by_objects.py'),
                                       'avlib.lab.by_objects._sound': ('lab/by_objects.html#_sound', 'avlib/lab/by_objects.py'),
+                                      'avlib.lab.by_objects._unseen': ('lab/by_objects.html#_unseen', 'avlib/lab/by_objects.py'),
                                       'avlib.lab.by_objects._write': ('lab/by_objects.html#_write', 'avlib/lab/by_objects.py'),
                                       'avlib.lab.by_objects.direction': ('lab/by_objects.html#direction', 'avlib/lab/by_objects.py'),
                                       'avlib.lab.by_objects.drawn': ('lab/by_objects.html#drawn', 'avlib/lab/by_objects.py'),

@@ -58,7 +58,7 @@ def read_objects(path, width: int, height: int) -> list[SeenObject]:
     "The objects of a file, boxes cut to frames of so many pixels. Raises MediaError, which names the file and the object, where there is none, it is damaged, or a box is inverted or lies outside of the frame."
     try: listed = read_json(path)['objects']
     except FileNotFoundError as error: raise MediaError(f'{path}: there is no such file') from error
-    except (ValueError, TypeError, KeyError) as error: raise MediaError(f'{path}: is no list of objects ({error!r}); see avlib.data.objects') from error
+    except (ValueError, TypeError, KeyError) as error: raise MediaError(f'{path}: is no list of objects ({type(error).__name__}: {" ".join(str(error).split())[:100]}); see avlib.data.objects') from error
     if not listed: raise MediaError(f'{path}: lists no object; find some, or give another file')
     try: return [_object(row, width, height) for row in listed]
     except (ValueError, TypeError, KeyError) as error: raise MediaError(f'{path}: {error}') from error

@@ -111,7 +111,7 @@ FAINT_DB = -30.
 
 
 def separate_by_objects(video, model, out, boxes=None, detector=None, depth=None, flow=lucas_kanade, suffix: str | None = None, runs='runs') -> tuple[list[Path], str]:
-    """Write `out/STEM-NAME.wav` for each object of `video` of a class that the model knows, `STEM-objects.mp4`, with boxes, dots and arrows, and `STEM-objects.json`: of each object its file, and of each window its `box` in pixels, the `level` of its sound in dB beside the mixture, `agreement`, the probability that it is one of that name, how far it is `seen` to move (to the right and downwards in frames, and away), how it is `heard` to, and the class `direction` of the latter. Returns the paths, and what is to be said of objects that were left out.
+    """Write `out/STEM-NAME.wav` for each object of `video` of a class that the model knows, `STEM-objects.mp4`, with boxes, dots and arrows, and `STEM-objects.json`: of each object its file, and of each window its `box` in pixels, the `level` of its sound in dB beside the mixture, `agreement`, the probability that it is one of that name, how far it is `seen` to move (to the right and downwards in frames, and away), how it is `heard` to, and the class `direction` of the latter. Returns the paths, and what is to be said, a line each: of a sound that ends early, of objects that never come into sight.
 
     `model`: a name or path (see `load_model`) of one that separates what is seen. `boxes`: a file (see `read_objects`), or `detector`: a function of a frame (see `FasterRcnn`); `depth`: of frames (see `MonocularDepth`); `flow`: from frame to frame (see `lucas_kanade`).
     Raises MediaError, which names the file, for a video without sound, or of fewer than 8 frames, and where no object is of a class that the model knows; ValueError for other models, and without boxes and detector. Nothing is written then.
@@ -119,6 +119,7 @@ def separate_by_objects(video, model, out, boxes=None, detector=None, depth=None
     method, card = _model(model, runs)
     info, suffix, settings = video_info(video), output_suffix(video, suffix), card['prepared']
     if not boxes and not detector: raise ValueError('objects are found by a detector, or given: --detector WEIGHTS or --boxes FILE')
+    if Path(out).is_file(): raise ValueError(f'{out}: is a file; give a folder for the sounds')
     if info.seconds * info.fps < FRAMES - .5: raise MediaError(f'{video}: has {info.seconds * info.fps:.0f} frames; motion is seen over {FRAMES}: give a longer video')
     sound, native, told = _sound(video, info)
     window, x = round(settings['seconds'] * method.settings.rate), resample(sound, native, method.settings.rate)
@@ -130,7 +131,12 @@ def separate_by_objects(video, model, out, boxes=None, detector=None, depth=None
     heard = Objects(method, watched, which, settings, flow)
     with torch.inference_mode(): sounds = separate_windows(heard, x, window, count)
     paths = write_sources([resample(sounds, method.settings.rate, native, length=len(sound))[None]], Path(out), Path(video).stem, suffix, AudioInfo(native, 1, len(sound), suffix), len(names), len(names), names)
-    return paths + _write(Path(video), Path(out), model, info, watched, heard, names, paths, (sound, native), settings), told
+    return paths + _write(Path(video), Path(out), model, info, watched, heard, paths, (sound, native), settings), '\n'.join([*told, *_unseen(names, heard)])
+
+
+def _unseen(names, heard):
+    "What to say of objects that are in sight at the beginning of no window."
+    return [f'{name}: is in sight at the beginning of no window; its file is silent' for place, name in enumerate(names) if not any(row[place] for row in heard.moments)]
 
 
 def _model(model, runs):
@@ -143,7 +149,7 @@ def _sound(video, info):
     "As long as the picture, silence where it ends before; and what to say of that."
     sound, rate = video_sound(video)
     length = round(info.seconds * rate)
-    told = f'{video}: its sound ends {info.seconds - len(sound) / rate:.1f} s before its picture; the rest counts as silence' if length - len(sound) > .2 * rate else ''
+    told = [f'{video}: its sound ends {info.seconds - len(sound) / rate:.1f} s before its picture; the rest counts as silence'] * (length - len(sound) > .2 * rate)
     return torch.nn.functional.pad(sound, (0, max(length - len(sound), 0))), rate, told
 
 
@@ -154,7 +160,7 @@ def separate_windows(heard: Objects, x, window: int, count: int) -> torch.Tensor
     return torch.cat(list(overlap_add(heard, [padded[None]], window, hop, ordered=True)), -1)[0, :, :len(x)] / gain
 
 # %% ../../nbs/lab/by_objects.ipynb #0000000b
-def _write(video, out, model, info, watched, heard, names, paths, sound, settings):
+def _write(video, out, model, info, watched, heard, paths, sound, settings):
     "The video, and the JSON last."
     shown = [{'name': watched.objects[i].name, 'file': path.name, 'moments': [scaled(row[place], info, settings['size']) for row in heard.moments if row[place]]} for place, (i, path) in enumerate(zip(heard.which, paths))]
     picture, told = out / f'{video.stem}-objects.mp4', out / f'{video.stem}-objects.json'
