@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from avlib.data.mixtures import MixtureSettings
+from avlib.data.mixtures import MixtureSettings, PreparedMixtures
 from avlib.data.moving_pairs import MovingPairs
 from avlib.lab.checkpoints import build_method, resolve
 from avlib.lab.experiments import Experiment
@@ -19,6 +19,18 @@ PLANNED = [(profile, name) for profile, chosen in PARAMS['profiles'].items() for
 @pytest.fixture(autouse=True)
 def in_the_repository(monkeypatch):
     monkeypatch.chdir(Path(__file__).parent)
+
+
+def data_classes(settings) -> set[str]:
+    """Names of all classes that make training data, anywhere in params.yaml."""
+    if not isinstance(settings, dict): return set()
+    own = {settings['data']} if isinstance(settings.get('data'), str) else set()
+    return own.union(*map(data_classes, settings.values()))
+
+
+@pytest.mark.parametrize('name', sorted(data_classes(PARAMS)))
+def test_data_tells_all_that_experiments_ask_of_it(name):
+    assert issubclass(resolve(name), PreparedMixtures)
 
 
 @pytest.mark.parametrize('profile, name', PLANNED)

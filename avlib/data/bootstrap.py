@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from .bank import Bank, write_bank
 from .files import read_json
+from .mixtures import PreparedMixtures
 from .stereo import StereoScenes
 from ..dsp.stft import stft
 
@@ -54,7 +54,7 @@ def true_labels(sources: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
 LABELS = ('truth', 'estimates')
 
 
-class BootstrapExamples(Dataset):
+class BootstrapExamples(PreparedMixtures):
     """Training examples `{'mixture' [T], 'labels' [F, T'], 'confidence' [F, T']}`, the same for the same (seed, epoch, index).
 
     `labels`: 'truth' (confidence 1) or 'estimates' (confidence of exponent `alpha`). `frames` at most in each; `share` of the scenes are used, the first ones.
