@@ -64,7 +64,7 @@ def test_wheel_holds_library_weights_and_metadata(wheel):
     assert sum(weights.values()) <= LARGEST_WEIGHTS
     assert {name for name in sizes if not name.startswith(('avlib/', 'avlib-'))} == set()
     assert metadata['Requires-Python'] == '>=3.11' and metadata['License-File'] == 'LICENSE'
-    assert {'clap', 'vision', 'train', 'notebooks', 'pipeline', 'dev'} == set(metadata.get_all('Provides-Extra'))
+    assert {'clap', 'depth', 'vision', 'train', 'notebooks', 'pipeline', 'dev'} == set(metadata.get_all('Provides-Extra'))
     required = {need.split('>')[0] for need in metadata.get_all('Requires-Dist') if 'extra ==' not in need}
     assert required == CORE
 
