@@ -88,11 +88,11 @@ def read_video(root, video: str, label=None) -> list[dict]:
 def _rows(video, label, seen, moves):
     info, displaced = read_plain(moves / 'Chamfer_Info.pickle'), read_plain(moves / 'Comb_RAFTFlow_Displacement_Vectors_New.pickle')
     classes, images = {} if label else _classes(seen / 'Vision_Text_Labels.csv'), {row['image']: (i, row['objects']) for i, row in enumerate(read_json(seen / 'Image_info_20obj.json'))}
-    distance, rows = np.asarray(info['dist_mat'], dtype=float), []
+    above, rows = np.triu(np.asarray(info['dist_mat'], dtype=float), 1), []
     for i, ((thing, window), first, around) in enumerate(_groups(info)):
         image, objects = images[f'{FRAMES * window + 1:04d}.png']
         nodes, order = [[image, objects.index(int(thing))], *around], [first + len(around), *range(first, first + len(around))]
-        own = np.triu(distance, 1)[np.ix_(order, order)] + np.triu(distance, 1).T[np.ix_(order, order)]
+        own = (above + above.T)[np.ix_(order, order)]
         rows.append({'id': f'{video}-{i}', 'video': video, 'label': label or classes[str(thing)], 'window': int(window), 'nodes': nodes, 'distance': [[None if np.isnan(d) else d for d in row] for row in own.tolist()], 'displacement': [float(part) for part in displaced[thing][window]]})
     return rows
 

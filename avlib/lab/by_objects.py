@@ -14,11 +14,11 @@ import torch
 from ..data.audio import AudioInfo
 from ..data.files import write_json
 from ..data.frames import MediaError, as_seen, video_frames, video_info, video_sound, write_video
-from ..data.motion import FRAMES, box_displacement, direction_class
+from ..data.motion import FRAMES, box_displacement
 from ..data.moving_scenes import crops
 from ..data.objects import depth_of_objects, linked, read_objects
 from ..dsp.mixing import level_db
-from ..dsp.overlap_add import overlap_add, windows
+from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
 from .by_query import file_names
 from .checkpoints import load_model
@@ -58,17 +58,18 @@ def watch(video, seconds: float, size: int, windows: int, detector=None, boxes=N
 
 # %% ../../nbs/lab/by_objects.ipynb #00000007
 class Objects:
-    """What `overlap_add` needs: called with windows `[channel, T]` one after another, it gives `[channel, object, T]`, the sounds of `which` of the objects, silence of one that isn't there; keeps what is told of each in `moments`.
+    """What `overlap_add` needs: called with windows `[channel, T]` one after another, it gives `[channel, object, T]`, the sounds of `which` of the objects, silence of one that isn't there; keeps what is told of each in `moments`, None where it is silent, and which were `in_sight`.
 
-    `still`: displacements below which something counts as still; `flow`: from frame to frame.
+    `method`: one that separates what is seen (see `Asmp`); `settings`: `labels`, `seconds` and `crop` of what it was trained on; `flow`: from frame to frame (see `lucas_kanade`).
     """
     def __init__(self, method, watched: Watched, which: list[int], settings: dict, flow):
         self.method, self.watched, self.which, self.settings, self.flow = method, watched, which, settings, flow
-        self.hold, self.moments = settings['seconds'] / 2, []
+        self.hold, self.moments, self.in_sight = settings['seconds'] / 2, [], set()
 
     def __call__(self, window):
         at = len(self.moments) * STEPS
         there = [i for i in self.which if self._box(i, at) is not None]
+        self.in_sight.update(there)
         sounds = torch.zeros(len(window), len(self.which), window.shape[-1])
         told = [None] * len(self.which)
         if there and window.any():
@@ -136,7 +137,7 @@ def separate_by_objects(video, model, out, boxes=None, detector=None, depth=None
 
 def _unseen(names, heard):
     "What to say of objects that are in sight at the beginning of no window."
-    return [f'{name}: is in sight at the beginning of no window; its file is silent' for place, name in enumerate(names) if not any(row[place] for row in heard.moments)]
+    return [f'{name}: is in sight at the beginning of no window; its file is silent' for i, name in zip(heard.which, names) if i not in heard.in_sight]
 
 
 def _model(model, runs):

@@ -4,7 +4,6 @@
 __all__ = ['STEMS', 'Block', 'ResNet18', 'read_resnet']
 
 # %% ../../nbs/models/resnet.ipynb #00000002
-import torch
 from torch import nn
 from torch.nn import functional as F
 
