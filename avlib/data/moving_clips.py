@@ -22,6 +22,7 @@ from .moving_scenes import MotionSettings, crops, depth_map, displacement, draw_
 from .prepared import SPLIT_SEEDS
 from .scenes import SceneSettings, render_scene, shapes_of
 from .shapes import SHAPES
+from .workers import made_by_workers
 
 # %% ../../nbs/data/moving_clips.ipynb #00000005
 def draw_clip(labels, settings: SceneSettings, motion: MotionSettings, split: str, number: int, seed: int):
@@ -32,19 +33,31 @@ def draw_clip(labels, settings: SceneSettings, motion: MotionSettings, split: st
     return draw_moving(labels, settings, motion, rng, [heard], {heard: shapes[heard], **silent}), rng
 
 
-def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, settings: dict, count: int) -> list[dict]:
-    "Draw `count` clips, and write them to `folder/SPLIT.safetensors` and `folder/SPLIT.jsonl`; returns the rows: `id`, the `label` that sounds, the `source` it is a recording of (see `draw_source`), its `displacement`. `settings`: see `write_moving_corpus`."
-    scene, motion, sound = SceneSettings(**settings['scene']), MotionSettings(**settings['motion']), MixtureSettings(rate=corpus.rate, seconds=settings['seconds'], sources=1)
-    rows, shown = [], []
-    for i in range(count):
-        drawn, rng = draw_clip(labels, scene, motion, split, i, settings['seed'])
+class _Clips(Dataset):
+    "A row of each clip of a split, and what is seen and heard in it."
+    def __init__(self, split, corpus, labels, settings):
+        self.split, self.corpus, self.labels, self.settings = split, corpus, labels, settings
+        self.scene, self.motion = SceneSettings(**settings['scene']), MotionSettings(**settings['motion'])
+        self.sound = MixtureSettings(rate=corpus.rate, seconds=settings['seconds'], sources=1)
+
+    def __len__(self): return self.settings[self.split]
+
+    def __getitem__(self, i):
+        drawn, rng = draw_clip(self.labels, self.scene, self.motion, self.split, i, self.settings['seed'])
         thing = next(thing for thing in drawn.things if thing.sounding)
-        source = draw_source(corpus, thing.label, sound, rng, set())
-        shown.append({**_seen(drawn, scene, settings['crop']), 'audio': _full(hear_thing(thing, render(corpus, [source], sound)[0], corpus.rate, motion))})
-        rows.append({'id': f'{split}-{i:05d}', 'label': thing.label, 'source': source, 'displacement': displacement(thing).tolist()})
-    write_bank(Path(folder) / f'{split}.safetensors', {name: torch.stack([one[name] for one in shown]) for name in shown[0]}, {'still': motion.still})
+        source = draw_source(self.corpus, thing.label, self.sound, rng, set())
+        heard = _full(hear_thing(thing, render(self.corpus, [source], self.sound)[0], self.corpus.rate, self.motion))
+        row = {'id': f'{self.split}-{i:05d}', 'label': thing.label, 'source': source, 'displacement': displacement(thing).tolist()}
+        return row, {name: value.numpy() for name, value in {**_seen(drawn, self.scene, self.settings['crop']), 'audio': heard}.items()}
+
+
+def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, settings: dict) -> list[dict]:
+    "Draw the clips of a split, and write them to `folder/SPLIT.safetensors` and `folder/SPLIT.jsonl`; returns the rows: `id`, the `label` that sounds, the `source` it is a recording of (see `draw_source`), its `displacement`. `settings`: see `write_moving_corpus`."
+    clips = _Clips(split, corpus, labels, settings)
+    rows, shown = zip(*made_by_workers(clips))
+    write_bank(Path(folder) / f'{split}.safetensors', {name: torch.from_numpy(np.stack([one[name] for one in shown])) for name in shown[0]}, {'still': clips.motion.still})
     write_jsonl(Path(folder) / f'{split}.jsonl', rows)
-    return rows
+    return list(rows)
 
 
 def _seen(scene, settings, crop):
@@ -74,7 +87,7 @@ def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -
     labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))[:settings['most']]
     if len(labels) < 2: raise ManifestError(f'{clips}: {len(labels)} label(s) have clips in every split; mixtures of two objects need two')
     for split in SPLIT_SEEDS:
-        rows = write_moving_split(folder, split, corpora[split], labels, settings, settings[split])
+        rows = write_moving_split(folder, split, corpora[split], labels, settings)
         if split != 'train': write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in rows], settings['seed']))
     where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
     write_json(folder / 'card.json', {'corpus': corpus, **where, 'size': SceneSettings(**settings['scene']).size, **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')}, 'motion': asdict(MotionSettings(**settings['motion'])), 'labels': labels, **{split: settings[split] for split in SPLIT_SEEDS}})

@@ -4,14 +4,14 @@
 __all__ = ['cut_tail', 'write_room_bank', 'RoomBank', 'hear']
 
 # %% ../../nbs/data/room_bank.ipynb #00000002
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from .bank import Bank, write_bank
+from .workers import made_by_workers
 from ..dsp.rooms import RoomSettings, draw_room, impulse_responses, reverberation_time, spatialize
 
 # %% ../../nbs/data/room_bank.ipynb #00000005
@@ -24,7 +24,7 @@ class _Simulation(Dataset):
 
     def __getitem__(self, index):
         room = draw_room(self.settings, self.sources, np.random.default_rng([self.seed, index]))
-        return cut_tail(impulse_responses(room, self.rate)), room.rt60
+        return cut_tail(impulse_responses(room, self.rate)).numpy(), room.rt60
 
 
 def cut_tail(responses: torch.Tensor, below_db: float = -60.0) -> torch.Tensor:
@@ -40,10 +40,9 @@ def write_room_bank(path, settings: RoomSettings, count: int, sources: int, rate
     `workers`: processes that simulate; default: one a core.
     """
     if count < 1: raise ValueError(f'{path}: a bank needs a room at least; got {count}')
-    if workers is None: workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    simulated = list(DataLoader(_Simulation(settings, count, sources, rate, seed), batch_size=None, num_workers=workers))
+    simulated = made_by_workers(_Simulation(settings, count, sources, rate, seed), workers)
     note = {'rate': rate, 'rt60': [round(float(rt60), 4) for _, rt60 in simulated]}
-    return write_bank(path, {f'{i:05d}': responses for i, (responses, _) in enumerate(simulated)}, note)
+    return write_bank(path, {f'{i:05d}': torch.from_numpy(responses) for i, (responses, _) in enumerate(simulated)}, note)
 
 # %% ../../nbs/data/room_bank.ipynb #00000006
 class RoomBank(Bank):

@@ -111,13 +111,11 @@ SHAPES = {shape.__name__[1:]: shape for shape in (_disc, _star, _square, _cresce
 # %% ../../nbs/data/shapes.ipynb #00000007
 def covers(loops, x, y):
     "Whether points `x`, `y` (of one shape) lie within an odd number of the loops; those far from all loops aren't asked."
+    from skimage.measure import points_in_poly
     (left, top), (right, bottom) = np.concatenate(loops).min(0), np.concatenate(loops).max(0)
     near = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
-    inside, x, y, found = np.zeros(np.shape(x), dtype=bool), x[near], y[near], np.zeros(near.sum(), dtype=bool)
-    for points in loops:
-        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, 0)):
-            if y0 != y1: found ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-    inside[near] = found
+    inside, points = np.zeros(np.shape(x), dtype=bool), np.stack([x[near], y[near]], 1)
+    inside[near] = np.logical_xor.reduce([points_in_poly(points, loop) for loop in loops])
     return inside
 
 # %% ../../nbs/data/shapes.ipynb #0000000d

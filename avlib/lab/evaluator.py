@@ -5,7 +5,6 @@ __all__ = ['ACTIVE_DB', 'SDR_SCORES', 'score_separation', 'score_sdr', 'score_ma
            'mean', 'provenance', 'peak_memory_mb', 'hardware', 'commit']
 
 # %% ../../nbs/lab/evaluator.ipynb #00000002
-import os
 import platform
 import resource
 import subprocess
@@ -16,6 +15,7 @@ import torch
 from tqdm.auto import tqdm
 
 import avlib
+from ..data.workers import cores
 from ..metrics.bss_eval import bss_eval
 from ..metrics.si_sdr import si_sdr
 from ..metrics.si_snr import si_snr, si_snr_improvement
@@ -113,8 +113,7 @@ def peak_memory_mb() -> int:
 def hardware() -> str:
     "The machine in words: the GPU's name, or the number of cores and the processor."
     if torch.cuda.is_available(): return torch.cuda.get_device_name()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return f'{cores} CPU cores, {_processor()}'
+    return f'{cores()} CPU cores, {_processor()}'
 
 
 def _processor():
