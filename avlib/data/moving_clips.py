@@ -18,9 +18,9 @@ from .labelled import LabelledCorpus
 from .manifest import ManifestError, home_of
 from .mixtures import MixtureSettings, draw_source, render
 from .motion import direction_class
-from .moving_scenes import MotionSettings, crops, depth_map, displacement, draw_moving, hear_thing
+from .moving_scenes import MotionSettings, depth_map, displacement, draw_moving, hear_thing
 from .prepared import SPLIT_SEEDS
-from .scenes import SceneSettings, render_scene, shapes_of
+from .scenes import SceneSettings, crops, render_scene, shapes_of
 from .shapes import SHAPES
 from .workers import made_by_workers
 

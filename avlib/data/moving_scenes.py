@@ -2,14 +2,13 @@
 
 # %% auto #0
 __all__ = ['COARSE', 'WALL', 'MotionSettings', 'draw_moving', 'displacement', 'direction_of', 'path_of', 'hear_thing',
-           'depth_map', 'crops']
+           'depth_map']
 
 # %% ../../nbs/data/moving_scenes.ipynb #00000002
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from .motion import FRAMES, direction_class
 from .scenes import Scene, SceneSettings, Thing, draw_scene, render_clip, visible_shares
@@ -89,8 +88,3 @@ def depth_map(shown: dict) -> torch.Tensor:
     for mask, far in zip(shown['masks'], shown['depth']): depth[mask] = float(far)
     return depth
 
-
-def crops(image, boxes, size: int) -> torch.Tensor:
-    "Pictures `[N, 3, size, size]` of the boxes `[N, 4]` in pixels of an image `[3, H, W]`; of one without pixels, zeros."
-    if not len(boxes): return image.new_zeros(0, 3, size, size)
-    return torch.cat([F.interpolate(image[None, :, y0:y1, x0:x1], (size, size), mode='bilinear', antialias=True) if x1 > x0 and y1 > y0 else image.new_zeros(1, 3, size, size) for x0, y0, x1, y1 in boxes.long().tolist()])

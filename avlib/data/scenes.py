@@ -2,13 +2,14 @@
 
 # %% auto #0
 __all__ = ['Thing', 'SceneSettings', 'Scene', 'shapes_of', 'outline', 'draw_scene', 'background', 'local', 'render_scene',
-           'mask_box', 'visible_shares', 'render_clip']
+           'mask_box', 'crops', 'visible_shares', 'render_clip']
 
 # %% ../../nbs/data/scenes.ipynb #00000002
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from .digits import DIGITS, handwritten
 from .shapes import SHAPES, painted, two_colours
@@ -105,7 +106,7 @@ def background(seed: int, size: int) -> np.ndarray:
     "Soft patches of two colours and grain, `[size, size, 3]` from 0 to 1."
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.random((1, 1, rng.integers(2, 6), rng.integers(2, 6))))
-    share = torch.nn.functional.interpolate(coarse, (size, size), mode='bicubic')[0, 0].numpy()[..., None]
+    share = F.interpolate(coarse, (size, size), mode='bicubic')[0, 0].numpy()[..., None]
     dark, light = two_colours(rng)
     return np.clip(dark + share * (light - dark) + rng.uniform(0, .1) * rng.standard_normal((size, size, 1)), 0, 1)
 
@@ -141,6 +142,12 @@ def mask_box(mask) -> torch.Tensor:
     "The box `[4]` (x0, y0, x1, y1) around the pixels of a mask, its ends beyond them; zeros around none."
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if len(rows) else [0] * 4)
+
+
+def crops(image, boxes, size: int) -> torch.Tensor:
+    "Pictures `[N, 3, size, size]` of the boxes `[N, 4]` in pixels of an image `[3, H, W]`; of one without pixels, zeros."
+    if not len(boxes): return image.new_zeros(0, 3, size, size)
+    return torch.cat([F.interpolate(image[None, :, y0:y1, x0:x1], (size, size), mode='bilinear', antialias=True) if x1 > x0 and y1 > y0 else image.new_zeros(1, 3, size, size) for x0, y0, x1, y1 in boxes.long().tolist()])
 
 
 def visible_shares(scene: Scene, size: int, time: float = 0.0) -> list[float]:

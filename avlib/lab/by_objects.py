@@ -15,8 +15,8 @@ from ..data.audio import AudioInfo
 from ..data.files import write_json
 from ..data.frames import MediaError, as_seen, video_frames, video_info, video_sound, write_video
 from ..data.motion import FRAMES, box_displacement
-from ..data.moving_scenes import crops
 from ..data.objects import depth_of_objects, linked, read_objects
+from ..data.scenes import crops
 from ..dsp.mixing import level_db
 from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
