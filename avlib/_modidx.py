@@ -1134,6 +1134,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'avlib/lab/score_motion.py'),
                                         'avlib.lab.score_motion.LoudnessRule.way': ( 'lab/score_motion.html#loudnessrule.way',
                                                                                      'avlib/lab/score_motion.py'),
+                                        'avlib.lab.score_motion._told': ('lab/score_motion.html#_told', 'avlib/lab/score_motion.py'),
                                         'avlib.lab.score_motion.loudness_trend': ( 'lab/score_motion.html#loudness_trend',
                                                                                    'avlib/lab/score_motion.py'),
                                         'avlib.lab.score_motion.right_along_axes': ( 'lab/score_motion.html#right_along_axes',

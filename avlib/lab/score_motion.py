@@ -12,14 +12,21 @@ from .evaluator import sdr_scores
 
 # %% ../../nbs/lab/score_motion.ipynb #00000005
 def score_moving(method, example: dict) -> dict:
-    """What a method that separates by what is seen gives for the first object of each video of an example, judged as `sdr_scores` does, each sound against its own source; and `ways`, for each of them: its `displacement`, its true `direction` among as many as the method knows, how much louder it grew when separated, `trend`, and, of a method that tells directions, the class it was `told`, and the mean `way` of its probabilities."""
+    """What a method that separates by what is seen gives for the first object of each video of an example, judged as `sdr_scores` does, each sound against its own source; and `ways`, for each of them: its `displacement`, its true `direction` among as many as the method knows, how much louder it grew when separated, `trend`, and, of a method that tells directions, the class it was `told`, and the mean `way` of its probabilities; `alone`, both of what the source is alone."""
     sounds = method.separate(example['sources'].sum(0), seen_in(example))[:, 0]
     rows = [{'displacement': moved.tolist(), 'trend': trend.item()} for moved, trend in zip(example['displacement'], loudness_trend(sounds))]
     if getattr(method, 'ways', None) is not None:
-        classes, likely = method.settings.directions, method.directions(sounds, example['window'][:, 0])
-        true = direction_class(example['displacement'], classes, example['still'])
-        rows = [{**row, 'direction': int(way), 'told': int(told), 'way': mean.tolist()} for row, way, told, mean in zip(rows, true, likely.argmax(-1), likely @ ways_of(torch.arange(classes), classes))]
+        true = direction_class(example['displacement'], method.settings.directions, example['still'])
+        heard, alone = (_told(method, some, example['window'][:, 0]) for some in (sounds, example['sources']))
+        rows = [{**row, 'direction': int(way), **one, 'alone': other} for row, way, one, other in zip(rows, true, heard, alone)]
     return {**sdr_scores(example['sources'], sounds, permute=False), 'ways': rows}
+
+
+def _told(method, sounds, window):
+    "The class that each sound is told to move by, and the mean way of all, by their probabilities."
+    likely = method.directions(sounds, window)
+    ways = likely @ ways_of(torch.arange(likely.shape[-1]), likely.shape[-1])
+    return [{'told': int(told), 'way': way.tolist()} for told, way in zip(likely.argmax(-1), ways)]
 
 
 def loudness_trend(sounds) -> torch.Tensor:

@@ -57,10 +57,11 @@ class ShapeCrops(ShapeFrames):
     "Objects as they are cut out of prepared scenes, among others that may hide them, in the place of what a detector learned from: `{'image' [3, c, c], 'shape'}`."
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "Of scenes as they were prepared, and of all shapes, those that stand for labels first."
-        used = list(shapes_of(prepared.card['labels']).values())
-        crops = cls(used + [shape for shape in SHAPES if shape not in used], size, SceneSettings(**{**prepared.card['scene'], 'size': prepared.card['size'], 'visible': 0.}), seed)
-        crops.side = prepared.card['crop']
+        "Of scenes as they were prepared, in frames no wider than two crops, which are drawn sooner; of all shapes, those that stand for labels first."
+        card, used = prepared.card, list(shapes_of(prepared.card['labels']).values())
+        scene = SceneSettings(**{**card['scene'], 'size': min(card['size'], 2 * card['crop']), 'visible': 0.})
+        crops = cls(used + [shape for shape in SHAPES if shape not in used], size, scene, seed)
+        crops.side = card['crop']
         return crops
 
     def picture(self, shown: dict):
