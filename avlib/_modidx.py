@@ -1183,6 +1183,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp._features': ('methods/asmp.html#asmp._features', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp._masks': ('methods/asmp.html#asmp._masks', 'avlib/methods/asmp.py'),
+                                    'avlib.methods.asmp.Asmp._moves': ('methods/asmp.html#asmp._moves', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.directions': ('methods/asmp.html#asmp.directions', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.embeddings': ('methods/asmp.html#asmp.embeddings', 'avlib/methods/asmp.py'),
                                     'avlib.methods.asmp.Asmp.loss': ('methods/asmp.html#asmp.loss', 'avlib/methods/asmp.py'),

@@ -104,7 +104,7 @@ class Objects:
     def _ways(self, heard):
         if self.method.ways is None: return [{}] * len(heard)
         likely = self.method.directions(heard, torch.zeros(len(heard), dtype=torch.long))
-        ways = likely @ ways_of(torch.arange(likely.shape[-1]), likely.shape[-1])
+        ways = likely @ ways_of(torch.arange(likely.shape[-1]), self.method.settings.directions)
         return [{'heard': way.tolist(), 'direction': int(one.argmax()), 'probability': round(one.max().item(), 4)} for way, one in zip(ways, likely)]
 
 # %% ../../nbs/lab/by_objects.ipynb #00000009

@@ -25,7 +25,7 @@ def score_moving(method, example: dict) -> dict:
 def _told(method, sounds, window):
     "The class that each sound is told to move by, and the mean way of all, by their probabilities."
     likely = method.directions(sounds, window)
-    ways = likely @ ways_of(torch.arange(likely.shape[-1]), likely.shape[-1])
+    ways = likely @ ways_of(torch.arange(likely.shape[-1]), method.settings.directions)
     return [{'told': int(told), 'way': way.tolist()} for told, way in zip(likely.argmax(-1), ways)]
 
 

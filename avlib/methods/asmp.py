@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..data.motion import DIRECTIONS, background_class
 from ..data.moving_pairs import seen_in
+from ..dsp.log_frequency import to_linear_frequency, to_log_frequency
 from .seen_separation import SeenSeparation, logarithm
 from ..models.resnet import ResNet18
 from ..models.scene_graph import LoneObjects, SceneGraph, box_points, chamfer, rbf_adjacency
@@ -49,8 +50,8 @@ WEIGHTS = {'consistency': 1., 'co_separation': 1., 'orthogonality': .5, 'directi
 class AsmpSettings:
     """Settings of ASMP; the defaults are the paper's, or, where it tells none, those of the released code.
 
-    `rate` in Hz, `n_fft` and `hop` in samples, `rows` of the warped spectrogram. `classes` of sounds, without background; `directions`: 10 or 28 classes. `window`, `shift`: frames that the direction is heard in, and from one window to the next.
-    `visual`: of the encoder of pictures (see `ResNet18`), None where objects come with features. `graph`, `unet`, `listener`: settings of the networks, `hidden`: width of the layer between those of the direction network. `company`: whether objects have any; `space`: edges by distance; `percentile`: of their bandwidth. `weights`: of the losses by name, those of `WEIGHTS` where it tells none.
+    `rate` in Hz, `n_fft` and `hop` in samples, `rows` of the warped spectrogram. `classes` of sounds, without background; `directions`: 10 or 28 classes. `window`, `shift`: frames that the direction is heard in, and from one window to the next; `unwarped`: on linear frequencies; `floor`: beneath the logarithm there.
+    `visual`: of the encoder of pictures (see `ResNet18`), None where objects come with features. `graph`, `unet`, `listener`, `motion`: settings of the networks, the last two of those that tell classes and directions (see `ResNet18`), `hidden`: width of the layer between those of the direction network. `company`: whether objects have any; `space`: edges by distance; `percentile`: of their bandwidth. `weights`: of the losses by name, those of `WEIGHTS` where it tells none.
     Raises ValueError for other numbers of directions, and weights of other losses.
     """
     rate: int = 11025
@@ -61,10 +62,13 @@ class AsmpSettings:
     directions: int = 10
     window: int = 46
     shift: int = 42
+    unwarped: bool = False
+    floor: float = 1e-10
     visual: dict | None = None
     graph: dict = field(default_factory=dict)
     unet: dict = field(default_factory=dict)
     listener: dict = field(default_factory=dict)
+    motion: dict = field(default_factory=dict)
     hidden: int = 512
     company: bool = True
     space: bool = True
@@ -91,7 +95,7 @@ class Asmp(SeenSeparation):
         self.graph = SceneGraph(**own) if settings.company else LoneObjects(**{name: own[name] for name in own if name != 'heads'})
         self.separator = SeparatorUNet(**{'condition': self.graph.width, **settings.unet})
         self.names = Listener(settings.classes + 1, **settings.listener)
-        self.ways = Listener(settings.directions, settings.hidden, **settings.listener) if settings.weights['direction'] else None
+        self.ways = Listener(settings.directions, settings.hidden, **settings.motion) if settings.weights['direction'] else None
 
     def embeddings(self, seen: dict, objects: int) -> torch.Tensor:
         "One for each of so many objects, and one for the background, `[G, objects + 1, width]`, of G videos."
@@ -114,20 +118,26 @@ class Asmp(SeenSeparation):
 
     def loss(self, batch) -> dict:
         "The losses by name, and `total`, by their weights."
-        magnitudes, mixture = self.spectrogram(batch['audio']), self.spectrogram(batch['audio'].mean(1))
+        magnitudes, spectrum = self.spectrogram(batch['audio']), self._stft(batch['audio'].mean(1)).abs()
+        mixture = to_log_frequency(spectrum, self.settings.rows)
         embeddings = self.embeddings({name: value.flatten(0, 1) for name, value in seen_in(batch).items()}, batch['label'].shape[2])
         masks = self._masks(logarithm(mixture), embeddings)
         heard = logarithm(masks * mixture[:, None, None])
         losses = {'consistency': F.cross_entropy(self.names(heard.flatten(0, 2)), F.pad(batch['label'], (0, 1)).flatten()),
                   'co_separation': co_separation_loss(masks, magnitudes, mixture), 'orthogonality': orthogonality_loss(embeddings)}
-        if self.ways is not None: losses['direction'] = self._direction_loss(heard, batch['direction'], batch['window'])
+        if self.ways is not None: losses['direction'] = self._direction_loss(masks, spectrum if self.settings.unwarped else mixture, batch['direction'], batch['window'])
         return {'total': sum(weight * losses[name] for name, weight in self.settings.weights.items() if weight), **{name: loss.detach() for name, loss in losses.items()}}
 
-    def _direction_loss(self, heard, direction, window):
-        "Of all sounds, the background in the window of the last object."
+    def _direction_loss(self, masks, mixture, direction, window):
+        "Of all sounds that masks take out of magnitudes of mixtures `[B, F, T]`, the background in the window of the last object."
+        if self.settings.unwarped: masks = to_linear_frequency(masks, mixture.shape[-2])
         direction = F.pad(direction, (0, 1), value=background_class(self.settings.directions))
         window = torch.cat([window, window[..., -1:]], -1)
-        return F.cross_entropy(self.ways(self.slices(heard.flatten(0, 2), window.flatten())), direction.flatten())
+        return F.cross_entropy(self._moves((masks * mixture[:, None, None]).flatten(0, 2), window.flatten()), direction.flatten())
+
+    def _moves(self, magnitudes, window):
+        "Logits of the ways that sounds of magnitudes `[n, F, T]` move in their windows `[n]`."
+        return self.ways(self.slices(torch.log(magnitudes + self.settings.floor), window))
 
     def slices(self, spectrogram, window) -> torch.Tensor:
         "The windows `[n]` of spectrograms `[n, F, T]`, a second each; one that would begin too late ends with the spectrogram. Raises ValueError where that is shorter."
@@ -140,6 +150,6 @@ class Asmp(SeenSeparation):
         return self.names(logarithm(self.spectrogram(sounds))).softmax(-1)
 
     def directions(self, sounds, window) -> torch.Tensor:
-        "Probabilities `[n, directions]` of the ways that separated sounds `[n, T]` move in their windows `[n]`. Raises ValueError for a model that wasn't taught any."
+        "Probabilities `[n, directions - 1]` of the ways that separated sounds `[n, T]` of objects move in their windows `[n]`, background, the last class, being none. Raises ValueError for a model that wasn't taught any."
         if self.ways is None: raise ValueError('this model was trained without directions; take one whose weight of direction is above 0')
-        return self.ways(self.slices(logarithm(self.spectrogram(sounds)), window)).softmax(-1)
+        return self._moves(self._stft(sounds).abs() if self.settings.unwarped else self.spectrogram(sounds), window)[:, :-1].softmax(-1)
