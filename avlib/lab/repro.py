@@ -62,10 +62,11 @@ def preparations(path: Path) -> list[str]:
 
 
 def in_order(path: Path, names) -> list[list[list[str]]]:
-    "These stages in waves, each after those of them whose files it reads."
+    "These stages in waves, each after those of them that leave what it reads, or a part of it."
     stages, waves = yaml.safe_load(path.read_text())['stages'], []
     left_by = {name: {out if isinstance(out, str) else next(iter(out)) for out in stages[name]['outs']} for name in names}
-    sorter = TopologicalSorter({name: [other for other in names if left_by[other] & set(stages[name]['deps'])] for name in names})
+    reads = lambda name, other: any(Path(out).is_relative_to(dep) for out in left_by[other] for dep in stages[name]['deps'])
+    sorter = TopologicalSorter({name: [other for other in names if reads(name, other)] for name in names})
     sorter.prepare()
     while sorter.is_active():
         waves.append([[name] for name in sorter.get_ready()])
