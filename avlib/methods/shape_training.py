@@ -48,8 +48,8 @@ class ShapeFrames(PreparedMixtures):
         scene = draw_scene(self.shapes, self.settings, rng, sounding=[self.shapes[number]], shapes={shape: shape for shape in self.shapes})
         return {'image': self.picture(render_scene(scene, self.settings.size)), 'shape': number}
 
-    def picture(self, shown: dict):
-        "Of the object in a scene as `render_scene` shows it: all of it."
+    def picture(self, shown: dict) -> torch.Tensor:
+        "Of the object in a scene as `render_scene` shows it: the whole frame `[3, S, S]`."
         return shown['image']
 
 
@@ -60,12 +60,12 @@ class ShapeCrops(ShapeFrames):
         "Of scenes as they were prepared, in frames no wider than two crops, which are drawn sooner; of all shapes, those that stand for labels first."
         card, used = prepared.card, list(shapes_of(prepared.card['labels']).values())
         scene = SceneSettings(**{**card['scene'], 'size': min(card['size'], 2 * card['crop']), 'visible': 0.})
-        crops = cls(used + [shape for shape in SHAPES if shape not in used], size, scene, seed)
-        crops.side = card['crop']
-        return crops
+        data = cls(used + [shape for shape in SHAPES if shape not in used], size, scene, seed)
+        data.side = card['crop']
+        return data
 
-    def picture(self, shown: dict):
-        "What is to be seen of the object, in its box."
+    def picture(self, shown: dict) -> torch.Tensor:
+        "What is to be seen of the object, in its box, `[3, c, c]`."
         return crops(shown['image'], shown['boxes'][:1], self.side)[0]
 
 # %% ../../nbs/methods/shape_training.ipynb #00000007
