@@ -5,6 +5,7 @@ __all__ = ['draw_clip', 'write_moving_split', 'write_moving_corpus', 'draw_pairs
 
 # %% ../../nbs/data/moving_clips.ipynb #00000002
 import os
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -121,5 +122,15 @@ class MovingClips(Dataset):
     def __len__(self): return len(self.rows)
 
     def __getitem__(self, index: int):
-        seen = {name: tensor[index].float() for name, tensor in self.tensors.items()}
-        return {**seen, 'image': seen['image'] / 255, 'crops': seen['crops'] / 255, 'label': self.labels[index, None], 'direction': self.directions[index, None], 'window': torch.zeros(1, dtype=torch.long)}
+        return {**self.tensors_of(index), 'label': self.labels[index, None], 'direction': self.directions[index, None], 'window': torch.zeros(1, dtype=torch.long)}
+
+    def tensors_of(self, index) -> dict:
+        "What is seen and heard of a clip, or of a slice of them; pictures from 0 to 1."
+        return {name: tensor[index].float() / (255 if tensor.dtype == torch.uint8 else 1) for name, tensor in self.tensors.items()}
+
+    def looked_at(self, look, at_once: int = 64):
+        "The same clips with what `look(seen of clips) -> dict` makes of all that is seen of them, in its place; so many clips at a time."
+        told = [look(self.tensors_of(slice(i, i + at_once))) for i in range(0, len(self), at_once)]
+        clips = copy(self)
+        clips.tensors = {'audio': self.tensors['audio'], **{name: torch.cat([part[name] for part in told]) for name in told[0]}}
+        return clips

@@ -59,6 +59,10 @@ class MovingPairs(PreparedMixtures):
         classes = {'classes': len(prepared.card['labels'])} if settings.get('classes') == 'corpus' else {}
         return {**settings, **classes, **({'visual': None} if 'published' in prepared.card else {})}
 
+    def looked_at(self, look):
+        "The same examples, of clips that are looked at once and for all (see `MovingClips.looked_at`)."
+        return MovingPairs(self.clips.looked_at(look), self.size, self.seed)
+
     def set_epoch(self, epoch: int): self.epoch = epoch
 
     def __len__(self): return self.size

@@ -177,7 +177,9 @@ def train_experiment(experiment: Experiment) -> dict:
 
 def _train(experiment, settings):
     validate = by_loss(experiment) if experiment.settings.get('select') == 'loss' else by_score(experiment)
-    return _calibrated(experiment, train(experiment.method(), experiment.training_data(), validate, settings, experiment.folder, experiment.card()))
+    method, data = experiment.method(), experiment.training_data()
+    if hasattr(method, 'looked_at'): data = method.looked_at(data)                                # what doesn't learn is asked once
+    return _calibrated(experiment, train(method, data, validate, settings, experiment.folder, experiment.card()))
 
 
 def _calibrated(experiment, card):

@@ -99,15 +99,19 @@ class Asmp(SeenSeparation):
 
     def embeddings(self, seen: dict, objects: int) -> torch.Tensor:
         "One for each of so many objects, and one for the background, `[G, objects + 1, width]`, of G videos."
-        features, distance = self._features(seen)
+        features, distance = self.look(seen).values()
         adjacency = rbf_adjacency(distance, self.settings.percentile) if self.settings.space else torch.isfinite(distance).to(features.dtype)
         return self.graph(features, adjacency, objects + 1)
 
-    def _features(self, seen):
-        "Of objects, and how far they are apart."
-        if not self.encoders: return seen['features'], seen['distance']
+    def look(self, seen: dict) -> dict:
+        "Features of the objects that are seen, and how far they are apart: `{'features', 'distance'}` of G videos."
+        if 'features' in seen: return {name: seen[name] for name in ('features', 'distance')}
         with torch.no_grad(): features = self.encoders['image'].eval()(seen['crops'].flatten(0, 1)).mean((-2, -1))
-        return features.unflatten(0, seen['crops'].shape[:2]), chamfer(*box_points(seen['boxes'], seen['depth']))
+        return {'features': features.unflatten(0, seen['crops'].shape[:2]), 'distance': chamfer(*box_points(seen['boxes'], seen['depth']))}
+
+    def looked_at(self, data):
+        "Training examples (see `MovingPairs`), of which what doesn't learn makes features and distances once, not in each step."
+        return data.looked_at(self.look) if self.encoders else data
 
     def masks(self, spectrogram, seen: dict, objects: int = 1) -> torch.Tensor:
         "`[B, V, objects + 1, F, T]`, the last of each video's what its objects don't explain."
