@@ -62,7 +62,7 @@ weights: $(READY) ## take the models that come with the package out of runs/, as
 	}
 	pack music-queries music/small/train/weak-3-0
 	pack music-scenes music-scenes/tiny/train/slavc-0
-	pack moving-scenes music-moving/tiny/train/asmp-0
+	pack moving-scenes music-moving/small/train/asmp-0
 
 clean: ## remove what is quickly rebuilt: site and build folders (.venv, data and runs stay)
 	rm -rf site build dist .cache *.egg-info .pytest_cache .hypothesis
