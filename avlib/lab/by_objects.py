@@ -22,7 +22,7 @@ from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
 from .by_query import file_names
 from .checkpoints import load_model
-from .score_motion import ways_of
+from .score_motion import mean_ways
 from .separate import output_suffix, write_sources
 from ..models.optical_flow import flow_through, lucas_kanade
 
@@ -104,7 +104,7 @@ class Objects:
     def _ways(self, heard):
         if self.method.ways is None: return [{}] * len(heard)
         likely = self.method.directions(heard, torch.zeros(len(heard), dtype=torch.long))
-        ways = likely @ ways_of(torch.arange(likely.shape[-1]), self.method.settings.directions)
+        ways = mean_ways(likely, self.method.settings.directions)
         return [{'heard': way.tolist(), 'direction': int(one.argmax()), 'probability': round(one.max().item(), 4)} for way, one in zip(ways, likely)]
 
 # %% ../../nbs/lab/by_objects.ipynb #00000009

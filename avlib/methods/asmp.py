@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.motion import DIRECTIONS, background_class
+from ..data.motion import DIRECTIONS
 from ..data.moving_pairs import seen_in
 from ..dsp.log_frequency import to_linear_frequency, to_log_frequency
 from .seen_separation import SeenSeparation, logarithm
@@ -121,7 +121,8 @@ class Asmp(SeenSeparation):
         return self.separator(spectrogram, embeddings.unflatten(0, (len(spectrogram), -1)).flatten(1, 2)).unflatten(1, (-1, embeddings.shape[1]))
 
     def loss(self, batch) -> dict:
-        "The losses by name, and `total`, by their weights."
+        "The losses by name, and `total`, by their weights. Raises ValueError for several objects a video in a graph, whose embeddings know no order of objects."
+        if self.settings.company and batch['label'].shape[2] > 1: raise ValueError(f'a scene graph learns from one object that sounds a video, as released; got {batch["label"].shape[2]}')
         magnitudes, spectrum = self.spectrogram(batch['audio']), self._stft(batch['audio'].mean(1)).abs()
         mixture = to_log_frequency(spectrum, self.settings.rows)
         embeddings = self.embeddings({name: value.flatten(0, 1) for name, value in seen_in(batch).items()}, batch['label'].shape[2])
@@ -133,10 +134,9 @@ class Asmp(SeenSeparation):
         return {'total': sum(weight * losses[name] for name, weight in self.settings.weights.items() if weight), **{name: loss.detach() for name, loss in losses.items()}}
 
     def _direction_loss(self, masks, mixture, direction, window):
-        "Of all sounds that masks take out of magnitudes of mixtures `[B, F, T]`, the background in the window of the last object."
+        "Of the objects' sounds, which masks take out of magnitudes of mixtures `[B, F, T]`; what no object explains is asked for none."
+        masks = masks[:, :, :-1]
         if self.settings.unwarped: masks = to_linear_frequency(masks, mixture.shape[-2])
-        direction = F.pad(direction, (0, 1), value=background_class(self.settings.directions))
-        window = torch.cat([window, window[..., -1:]], -1)
         return F.cross_entropy(self._moves((masks * mixture[:, None, None]).flatten(0, 2), window.flatten()), direction.flatten())
 
     def _moves(self, magnitudes, window):
