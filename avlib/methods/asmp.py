@@ -51,7 +51,7 @@ class AsmpSettings:
     """Settings of ASMP; the defaults are the paper's, or, where it tells none, those of the released code.
 
     `rate` in Hz, `n_fft` and `hop` in samples, `rows` of the warped spectrogram. `classes` of sounds, without background; `directions`: 10 or 28 classes. `window`, `shift`: frames that the direction is heard in, and from one window to the next; `unwarped`: on linear frequencies; `floor`: beneath the logarithm there.
-    `visual`: of the encoder of pictures (see `ResNet18`), None where objects come with features. `graph`, `unet`, `listener`, `motion`: settings of the networks, the last two of those that tell classes and directions (see `ResNet18`), `hidden`: width of the layer between those of the direction network. `company`: whether objects have any; `space`: edges by distance; `percentile`: of their bandwidth. `weights`: of the losses by name, those of `WEIGHTS` where it tells none.
+    `visual`: of the encoder of pictures (see `ResNet18`), None where objects come with features. `graph`, `unet`, `listener`, `motion`: settings of the networks, the last two of those that tell classes and directions (see `ResNet18`), `hidden`: width of the layer between those of the direction network. `graph_rate`: the share of the learning rate by which the graph learns, its recurrent unit included. `company`: whether objects have any; `space`: edges by distance; `percentile`: of their bandwidth. `weights`: of the losses by name, those of `WEIGHTS` where it tells none.
     Raises ValueError for other numbers of directions, and weights of other losses.
     """
     rate: int = 11025
@@ -70,6 +70,7 @@ class AsmpSettings:
     listener: dict = field(default_factory=dict)
     motion: dict = field(default_factory=dict)
     hidden: int = 512
+    graph_rate: float = .1
     company: bool = True
     space: bool = True
     percentile: float = 25
@@ -96,6 +97,11 @@ class Asmp(SeenSeparation):
         self.separator = SeparatorUNet(**{'condition': self.graph.width, **settings.unet})
         self.names = Listener(settings.classes + 1, **settings.listener)
         self.ways = Listener(settings.directions, settings.hidden, **settings.motion) if settings.weights['direction'] else None
+
+    @property
+    def rates(self) -> dict:
+        "Shares of the learning rate by part."
+        return {'graph': self.settings.graph_rate}
 
     def embeddings(self, seen: dict, objects: int) -> torch.Tensor:
         "One for each of so many objects, and one for the background, `[G, objects + 1, width]`, of G videos."
