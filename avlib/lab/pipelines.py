@@ -11,7 +11,7 @@ import yaml
 from ..data.files import atomic_path, read_jsonl
 from ..data.published import read_link
 from ..data.video_links import read_video_link
-from .experiments import SettingsError, choose
+from .settings import SettingsError, choose
 
 # %% ../../nbs/lab/pipelines.ipynb #00000004
 EMBEDDED, EMBEDDED_MUSIC = 'speech', 'music'

@@ -21,9 +21,9 @@ import yaml
 
 from ..data.workers import cores
 from .claims import claims_text, read_claims
-from .experiments import SettingsError, repository
 from .pipelines import EMBEDDED, pipeline_file, report_folder
 from .run import ASKED_BY, asked_by
+from .settings import SettingsError, repository
 
 # %% ../../nbs/lab/repro.ipynb #00000004
 def repro(root: Path, path: Path, targets=()) -> subprocess.Popen:

@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 
 from ..data.files import read_jsonl
-from .experiments import Experiment, repository
+from .experiments import Experiment
+from .settings import repository
 from ..metrics.statistics import bootstrap_interval
 
 # %% ../../nbs/lab/results.ipynb #00000005
