@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 LOCK_ONLY = 'tinysoundfont'  # settings.ini says why no extra names it
@@ -58,3 +59,7 @@ def test_environment_is_the_lock():
 @pytest.mark.parametrize('requirement', asked_for(), ids=str)
 def test_lock_satisfies_what_the_wheel_asks_for(requirement):
     assert requirement.specifier.contains(locked()[canonicalize_name(requirement.name)])
+
+
+def test_dvc_reads_its_files_in_c():
+    assert YAML(typ='safe').Parser.__name__ == 'CParser'
