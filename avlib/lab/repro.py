@@ -26,9 +26,9 @@ from .run import ASKED_BY, asked_by
 from .settings import SettingsError, repository
 
 # %% ../../nbs/lab/repro.ipynb #00000004
-def repro(root: Path, path: Path, targets=()) -> subprocess.Popen:
-    "Start `dvc repro` of the pipeline `path`, or of just these stages of it."
-    environment = {**os.environ, ASKED_BY: asked_by(), 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
+def repro(root: Path, path: Path, targets=(), beside: int = 1) -> subprocess.Popen:
+    "Start `dvc repro` of the pipeline `path`, or of just these stages of it, as one of `beside` that share the cores: libraries that each took them all would wait for each other."
+    environment = {'OMP_NUM_THREADS': str(max(cores() // beside, 1)), **os.environ, ASKED_BY: asked_by(), 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
     file = str(path.relative_to(root))
     names = ['--single-item', *(f'{file}:{target}' for target in targets)] if targets else [file]
     return subprocess.Popen([sys.executable, '-m', 'dvc', '--wait-for-lock', 'repro', *names], cwd=root, env=environment)
@@ -88,7 +88,10 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
     signal.signal(signal.SIGTERM, stop)
     mend_locks(root, path)
     if up_to_date(root, path): return 0
-    side_by_side = lambda wave, seconds=math.inf: finish([repro(root, path, targets) for targets in deal(wave, jobs)], seconds)
+    def side_by_side(wave, seconds=math.inf):
+        hands = deal(wave, jobs)
+        return finish([repro(root, path, targets, len(hands)) for targets in hands], seconds)
+
     for wave in in_order(path, preparations(path)):
         if status := side_by_side(wave): return status
     end, trained = time.monotonic() + 3600 * hours, 0
