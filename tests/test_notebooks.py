@@ -74,6 +74,13 @@ def test_no_outputs_are_kept(path):
     assert not dirty, 'run `make export`, which clears outputs'
 
 
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name)
+def test_cells_have_ids_of_their_own(path):
+    """Twins get a new one at every `make export`."""
+    ids = [cell['id'] for kind in ('code', 'markdown', 'raw') for cell in cells(path, kind)]
+    assert len(ids) == len(set(ids))
+
+
 @pytest.mark.parametrize('path', EXPORTED, ids=name)
 def test_notebook_exports_the_module_of_its_name(path):
     expected = f'#| default_exp {path.parent.name}.{path.stem}'

@@ -117,7 +117,7 @@ def _write_sound(container, stream, sound, rate, block=1024):
         container.mux(stream.encode(frame))
     container.mux(stream.encode())
 
-# %% ../../nbs/data/frames.ipynb #00000005
+# %% ../../nbs/data/frames.ipynb #0000000b
 def sound_around(sound, rate: int, times, seconds: float) -> torch.Tensor:
     "Stretches `[time, T]` of a `sound [samples]`, each around one of the `times` in s, with silence beyond its ends."
     length = round(seconds * rate)
