@@ -52,7 +52,7 @@ def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
     "Loss and score over epochs, a line for each `{label: rows of log.jsonl}`."
     import matplotlib.pyplot as plt
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.6))
-    for ax, key, label in zip(axes, ('total', 'score'), ('training loss (dB)', score)):
+    for ax, key, label in zip(axes, ('total', 'score'), ('training loss', score)):
         for name, rows in logs.items(): ax.plot([r['epoch'] + 1 for r in rows], [r[key] for r in rows], label=name)
         ax.set_xlabel('epoch'); ax.set_ylabel(label)
     axes[1].legend(fontsize=6, loc='upper left', bbox_to_anchor=(1, 1)); figure.tight_layout()
