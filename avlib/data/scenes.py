@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from .digits import DIGITS, handwritten
-from .shapes import SHAPES, painted, two_colours
+from .shapes import SHAPES, covers, painted, two_colours
 
 # %% ../../nbs/data/scenes.ipynb #00000005
 @dataclass(frozen=True)
@@ -120,22 +120,29 @@ def local(thing: Thing, size: int, time: float):
     return (c * dx + s * dy) / thing.proportion, (c * dy - s * dx) * thing.proportion
 
 
-def _looks(thing, size, time):
-    "Colours and mask of a thing alone, the same at every time but for place and size."
+def _cover(thing, size, time):
+    "Where a thing alone is in the frame, coordinates of the pixels in its own, and the generator of the rest of its looks, which are the same at every time."
     rng = np.random.default_rng(thing.seed)
-    return painted(outline(thing.shape, rng), *local(thing, size, time), rng)
+    loops, (u, v) = outline(thing.shape, rng), local(thing, size, time)
+    return covers(loops, u, v), u, v, rng
+
+
+def _unhidden(masks, depths):
+    "What is to be seen of things, `[n, size, size]`, that cover so much each: near ones hide far ones."
+    seen = np.zeros_like(masks)
+    for i in sorted(range(len(masks)), key=lambda i: -depths[i]):
+        seen &= ~masks[i]
+        seen[i] = masks[i]
+    return seen
 
 
 def render_scene(scene: Scene, size: int, time: float = 0.0) -> dict:
     "`image [3, size, size]` from 0 to 1, and of n things: `masks [n, size, size]` of what is to be seen, `boxes [n, 4]` around it in pixels (zeros around nothing), `depth [n]`, `sounding [n]`, at a time from 0 to 1 of the clip."
-    image, masks = background(scene.seed, size), np.zeros((len(scene.things), size, size), dtype=bool)
-    for i in sorted(range(len(scene.things)), key=lambda i: -scene.things[i].at(time)[3]):
-        colours, mask = _looks(scene.things[i], size, time)
-        image[mask] = colours[mask]
-        masks &= ~mask
-        masks[i] = mask
+    covered, depths, image = [_cover(thing, size, time) for thing in scene.things], [thing.at(time)[3] for thing in scene.things], background(scene.seed, size)
+    masks = _unhidden(np.array([mask for mask, *_ in covered], dtype=bool).reshape(-1, size, size), depths)
+    for mask, (_, u, v, rng) in zip(masks, covered): image[mask] = painted(u[mask], v[mask], rng)
     return {'image': torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1), 'masks': torch.from_numpy(masks), 'boxes': torch.stack([mask_box(mask) for mask in masks]) if len(masks) else torch.zeros(0, 4, dtype=torch.long),
-            'depth': torch.tensor([thing.at(time)[3] for thing in scene.things]), 'sounding': torch.tensor([thing.sounding for thing in scene.things], dtype=torch.bool)}
+            'depth': torch.tensor(depths), 'sounding': torch.tensor([thing.sounding for thing in scene.things], dtype=torch.bool)}
 
 
 def mask_box(mask) -> torch.Tensor:
@@ -152,13 +159,13 @@ def crops(image, boxes, size: int) -> torch.Tensor:
 
 def visible_shares(scene: Scene, size: int, time: float = 0.0) -> list[float]:
     "Which share of each sounding thing is to be seen at a time, of what it would show alone in the middle of the frame."
-    masks = render_scene(scene, size, time)['masks']
+    masks = _unhidden(np.array([_cover(thing, size, time)[0] for thing in scene.things]), [thing.at(time)[3] for thing in scene.things])
     return [float(mask.sum()) / max(_whole(thing, size, time), 1) for thing, mask in zip(scene.things, masks) if thing.sounding]
 
 
 def _whole(thing, size, time):
     "Pixels of a thing alone in the middle."
-    return _looks(replace(thing, place=(0., 0., thing.at(time)[3])), size, 0.)[1].sum()
+    return _cover(replace(thing, place=(0., 0., thing.at(time)[3])), size, 0.)[0].sum()
 
 
 def render_clip(scene: Scene, size: int, frames: int) -> list[dict]:

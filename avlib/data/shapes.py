@@ -134,8 +134,8 @@ def two_colours(rng):
     return np.array([colorsys.hls_to_rgb(rng.random(), lightness, rng.uniform(.3, 1)) for lightness in rng.permutation([rng.uniform(.15, .45), rng.uniform(.55, .9)])])
 
 
-def painted(loops, u, v, rng):
-    "Colours `[..., 3]` of points `u`, `v` of an object in a texture drawn at random, and whether they belong to it."
+def painted(u, v, rng):
+    "Colours `[..., 3]` of points `u`, `v` of an object in a texture drawn at random."
     dark, light = two_colours(rng)
     share = TEXTURES[rng.integers(len(TEXTURES))](u, v, rng)[..., None]
-    return dark + share * (light - dark), covers(loops, u, v)
+    return dark + share * (light - dark)
