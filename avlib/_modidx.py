@@ -1099,6 +1099,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'avlib.lab.results.Results.told': ('lab/results.html#results.told', 'avlib/lab/results.py'),
                                    'avlib.lab.results.in_words': ('lab/results.html#in_words', 'avlib/lab/results.py')},
             'avlib.lab.run': { 'avlib.lab.run._command': ('lab/run.html#_command', 'avlib/lab/run.py'),
+                               'avlib.lab.run._papermill': ('lab/run.html#_papermill', 'avlib/lab/run.py'),
                                'avlib.lab.run.ancestors': ('lab/run.html#ancestors', 'avlib/lab/run.py'),
                                'avlib.lab.run.asked_by': ('lab/run.html#asked_by', 'avlib/lab/run.py'),
                                'avlib.lab.run.is_orphan': ('lab/run.html#is_orphan', 'avlib/lab/run.py'),

@@ -65,7 +65,7 @@ def run(notebook, out, parameters: dict) -> Path:
 
     Where a cell fails, the copy so far stays beside it as `out` with `.failed.ipynb`, and papermill's error is raised.
     """
-    import papermill
+    papermill = _papermill()
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, failed = out.with_suffix('.partial.ipynb'), out.with_suffix('.failed.ipynb')
@@ -77,6 +77,16 @@ def run(notebook, out, parameters: dict) -> Path:
     failed.unlink(missing_ok=True)
     os.replace(partial, out)
     return out
+
+
+def _papermill():
+    "The library, without a grammar of international addresses that jsonschema would read for two seconds, and never asks here."
+    unread = 'rfc3987_syntax' not in sys.modules
+    if unread: sys.modules['rfc3987_syntax'] = None                                               # counts as not installed
+    try: import papermill
+    finally:
+        if unread: del sys.modules['rfc3987_syntax']
+    return papermill
 
 
 def parse(arguments: list[str]) -> tuple[str, str, dict]:
