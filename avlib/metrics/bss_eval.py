@@ -18,8 +18,8 @@ STEADY_DB = 1e-3
 
 def _fast_pairs(references, estimates, load):
     "SDR, SIR and SAR of every pair by coherences, `[3, estimate, reference]`, with `load` on the diagonal."
-    from fast_bss_eval.numpy import square_cosine_metrics
-    one, all_ = square_cosine_metrics(references, estimates, load_diag=load)
+    from fast_bss_eval.torch import square_cosine_metrics                                         # whose solver takes a third of NumPy's time
+    one, all_ = (c.numpy() for c in square_cosine_metrics(torch.from_numpy(references), torch.from_numpy(estimates), load_diag=load))
     with np.errstate(divide='ignore', invalid='ignore'):
         coherence = np.stack([one, one / all_, all_])
         return 10 * np.log10(coherence / (1 - coherence)).swapaxes(-1, -2)
@@ -111,9 +111,8 @@ def bss_sdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
 
 def _sdr(reference, estimate):
     "The SDR of one estimate `[1, time]`: fast where that is safe."
-    from fast_bss_eval.numpy import sdr_loss
+    from fast_bss_eval.torch import sdr_loss
     if not reference.any(): return np.nan
     if not estimate.any(): return -np.inf
-    with np.errstate(divide='ignore', invalid='ignore'):
-        low, high = (-sdr_loss(estimate, reference, load_diag=load).item() for load in LOADS)
-        return low if abs(low - high) < STEADY_DB else _reference_pairs(reference, estimate)[0].item()
+    low, high = (-sdr_loss(torch.from_numpy(estimate), torch.from_numpy(reference), load_diag=load).item() for load in LOADS)
+    return low if abs(low - high) < STEADY_DB else _reference_pairs(reference, estimate)[0].item()
