@@ -21,20 +21,20 @@ help: ## list the commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-8s %s\n", $$1, $$2}'
 
 repro: $(READY) ## reproduce the papers' claims at a profile; prints the table of claims and where the reports lie
-	@$(PYTHON) -m avlib.lab.repro --profile $(PROFILE) --corpus $(CORPUS) $(if $(HOURS),--hours $(HOURS))
+	@$(PYTHON) -m avlib.reproduction.repro --profile $(PROFILE) --corpus $(CORPUS) $(if $(HOURS),--hours $(HOURS))
 
 test: $(READY) ## check that notebooks and library agree, run the notebooks' assertions, then tests/
 	@SECONDS=0; echo '1/3 notebooks in step with avlib and clean, layers, lock file'
 	$(PYTHON) -m pytest -x -q $(STATIC)
 	echo "1/3 took $$SECONDS s"
 	SECONDS=0; echo '2/3 assertions of the notebooks'
-	OMP_NUM_THREADS=1 nbdev_test --skip_folder_re '^(pipeline|papers|benchmarks|[_.].*)$$' --n_workers 2
+	OMP_NUM_THREADS=1 nbdev_test --skip_folder_re '^(stages|papers|benchmarks|[_.].*)$$' --n_workers 2
 	echo "2/3 took $$SECONDS s"
 	SECONDS=0; echo '3/3 tests that span notebooks'
 	$(PYTHON) -m pytest -x -q tests $(STATIC:%=--ignore %)
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	@jupyter lab nbs/listen.ipynb
+	@jupyter lab nbs/tutorials/listen.ipynb
 
 docs: $(READY) ## build the site from executed notebooks into site/
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
@@ -58,7 +58,7 @@ weights: $(READY) ## take the models that come with the package out of runs/, as
 	take mixit-speech-long speech/long/train/1or2-p100-sparse-0
 	pack() {
 	  model=runs/$$2/model.safetensors
-	  if [ -f $$model ]; then $(PYTHON) -c 'import sys; from avlib.lab.checkpoints import pack_model; print(pack_model(*sys.argv[1:]))' $$model avlib/weights/$$1.safetensors; fi
+	  if [ -f $$model ]; then $(PYTHON) -c 'import sys; from avlib.training.checkpoints import pack_model; print(pack_model(*sys.argv[1:]))' $$model avlib/weights/$$1.safetensors; fi
 	}
 	pack music-queries music/small/train/weak-3-0
 	pack music-scenes music-scenes/tiny/train/slavc-0

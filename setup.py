@@ -31,5 +31,5 @@ setup(
     package_data={'avlib': ['weights/*.safetensors', 'weights/*.json']},
     install_requires=settings['requirements'].split(),
     extras_require=extras,
-    entry_points={'console_scripts': ['avlib = avlib.lab.cli:main']},
+    entry_points={'console_scripts': ['avlib = avlib.apps.cli:main']},
 )

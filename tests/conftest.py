@@ -13,4 +13,4 @@ def smoke(tmp_path_factory):
     No test changes the copy.
     """
     tree = copy_tree(tmp_path_factory.mktemp('smoke'))
-    return tree, run(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke')
+    return tree, run(tree, sys.executable, '-m', 'avlib.reproduction.repro', '--profile', 'smoke')

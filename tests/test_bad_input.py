@@ -137,7 +137,7 @@ def check(name: str) -> list:
 
 
 def repro(*options: str) -> list:
-    return [sys.executable, '-m', 'avlib.lab.repro', *options]
+    return [sys.executable, '-m', 'avlib.reproduction.repro', *options]
 
 
 FULL_DISK = {   # what is written there must fail; the words name the file and the fix

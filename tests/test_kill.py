@@ -8,15 +8,15 @@ import psutil
 import pytest
 import torch
 
-from avlib.data.audio import audio_info, write_audio
+from avlib.io.audio import audio_info, write_audio
 from workbench import CLI, PIPELINE, ROOT, alive, change_settings, clean_up, copy_run, kill, run, start, wait_for
 
 NAME, EPOCHS, STEPS = '1or2-p100', 5, 40
 FOLDER = f'runs/speech/smoke/train/{NAME}-0'
 NOTEBOOK = f'runs/speech/smoke/notebooks/train-{NAME}-0.ipynb'
 EXPERIMENT = {'paper': 'mixit', 'name': NAME, 'profile': 'smoke', 'corpus': 'speech', 'seed': 0}
-TRAINING = [sys.executable, '-m', 'avlib.lab.experiments', json.dumps(EXPERIMENT)]
-RUNNER = [sys.executable, '-m', 'avlib.lab.run', 'nbs/pipeline/train.ipynb', NOTEBOOK, '--paper', 'mixit', '--experiment', NAME,
+TRAINING = [sys.executable, '-m', 'avlib.training.experiments', json.dumps(EXPERIMENT)]
+RUNNER = [sys.executable, '-m', 'avlib.reproduction.run', 'nbs/stages/train.ipynb', NOTEBOOK, '--paper', 'mixit', '--experiment', NAME,
           '--seed', '0', '--profile', 'smoke', '--corpus', 'speech']
 DVC = [sys.executable, '-m', 'dvc', 'repro', '--single-item', f'{PIPELINE}:mixit-train@{NAME}-0']
 WHOLE = {'model.safetensors', 'model.json', 'last.safetensors', 'log.jsonl'}
@@ -81,8 +81,8 @@ def assert_all_ended(started) -> None:
 
 def assert_all_whole(tree) -> None:
     """What bears a final name can be read."""
-    code = ('import sys\nfrom pathlib import Path\nfrom avlib.data.files import read_json\n'
-            'from avlib.lab.checkpoints import load_tensors\n'
+    code = ('import sys\nfrom pathlib import Path\nfrom avlib.io.files import read_json\n'
+            'from avlib.training.checkpoints import load_tensors\n'
             'for path in Path(sys.argv[1]).glob("[!.]*.safetensors"): load_tensors(path)\n'
             'for path in Path(sys.argv[1]).glob("[!.]*.json"): read_json(path)')
     ran = run(tree, sys.executable, '-c', code, FOLDER)
@@ -157,7 +157,7 @@ def test_dvc_takes_runner_and_kernel_along_and_goes_on(tree, undisturbed, starte
 
 def test_repro_takes_all_along(tree, started):
     """The command that users see runs DVC more than once at a time; killed, it leaves nothing at work."""
-    process = start(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke', '--jobs', '2')
+    process = start(tree, sys.executable, '-m', 'avlib.reproduction.repro', '--profile', 'smoke', '--jobs', '2')
     try: wait_for(lambda: rows(tree) >= 1 or process.poll() is not None, 'the first epoch')
     finally: started += kill(process)
     assert len(started) >= 3, (tree / 'output.txt').read_text()[-3000:]
@@ -165,7 +165,7 @@ def test_repro_takes_all_along(tree, started):
 
 
 def test_a_stage_that_nobody_asks_for_any_more_starts_nothing(tree, monkeypatch):
-    """A DVC that was between two stages when `avlib.lab.repro` was killed goes on to the next."""
+    """A DVC that was between two stages when `avlib.reproduction.repro` was killed goes on to the next."""
     monkeypatch.setenv('AVLIB_ASKED_BY', f'{psutil.Process().pid} 0.0')
     ran = run(tree, *RUNNER)
     assert ran.returncode == 1 and 'who asked for it has ended' in ran.stderr and not (tree / FOLDER).exists()

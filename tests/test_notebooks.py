@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(path for path in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts)
-EXPORTED_ROOMS = ('dsp', 'metrics', 'data', 'models', 'methods', 'lab')
+EXPORTED_ROOMS = ('dsp', 'metrics', 'models', 'io', 'corpora', 'synthesis', 'datasets', 'methods', 'training', 'reproduction', 'apps')
 EXPORTED = [path for path in NOTEBOOKS if path.parent.name in EXPORTED_ROOMS]
 MODULES = sorted(path for path in (ROOT / 'avlib').rglob('*.py') if path.name not in ('__init__.py', '_modidx.py'))
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from avlib.data.mixtures import MixtureSettings, PreparedMixtures
-from avlib.data.moving_pairs import MovingPairs
-from avlib.lab.checkpoints import build_method, resolve
-from avlib.lab.experiments import Experiment
-from avlib.lab.trainer import TrainSettings
+from avlib.datasets.mixtures import MixtureSettings, PreparedMixtures
+from avlib.datasets.moving_pairs import MovingPairs
+from avlib.training.checkpoints import build_method, resolve
+from avlib.training.experiments import Experiment
+from avlib.training.trainer import TrainSettings
 
 PARAMS = yaml.safe_load((Path(__file__).parent.parent / 'params.yaml').read_text())
 PLANNED = [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen['mixit_experiments']]

@@ -12,8 +12,8 @@ import torch
 import yaml
 from torch.utils.data import default_collate
 
-from avlib.lab.checkpoints import build_method
-from avlib.lab.experiments import Experiment
+from avlib.training.checkpoints import build_method
+from avlib.training.experiments import Experiment
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run
 
 PAPERS = {'mixit': 'speech', 'boot': 'speech', 'bimodal': 'music', 'slavc': 'music-scenes', 'asmp': 'music-moving'}      # and what they are heard on
@@ -108,7 +108,7 @@ def test_weights_come_with_cards(smoke):
         card = json.loads((folder / 'model.json').read_text())
         assert card['experiment'] == name and card['rate'] == 8000 and len(card['sha256']) == 64 and 'versions' in card
         assert corpus != 'music' or set(card['presence']) == {'slope', 'bias'}
-    loads = 'from avlib.lab.checkpoints import load_model, trained_models\nfor name in trained_models(): load_model(name)'
+    loads = 'from avlib.training.checkpoints import load_model, trained_models\nfor name in trained_models(): load_model(name)'
     ran = run(smoke[0], sys.executable, '-c', loads)
     assert ran.returncode == 0, ran.stderr
 
@@ -148,7 +148,7 @@ def test_second_call_does_nothing(smoke):
     """Asking again costs seconds: no stage runs, no file is written anew, the claims are printed all the same."""
     tree, first = smoke
     before, start = files(tree), children_times()
-    again = run(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke')
+    again = run(tree, sys.executable, '-m', 'avlib.reproduction.repro', '--profile', 'smoke')
     assert again.returncode == 0, again.stderr
     assert stages(again.stdout) == set() and files(tree) == before
     assert first.stdout.strip().splitlines()[-1].split('(')[0] in again.stdout
@@ -157,7 +157,7 @@ def test_second_call_does_nothing(smoke):
 
 def test_a_change_of_figures_redraws_the_report_only(tree):
     """Stages declare the modules they use: none that trains or evaluates draws with figures.py."""
-    module = tree / 'avlib/lab/figures.py'
+    module = tree / 'avlib/reproduction/figures.py'
     module.write_text(module.read_text() + '\n# another line\n')
     assert would_run(tree) == REPORTS | {'claims'}
 
@@ -221,7 +221,7 @@ def test_a_run_that_is_cut_short_reports_what_there_is(tree):
     *_, name = planned(tree)
     shutil.rmtree(tree / f'runs/speech/smoke/train/{name}-0')
     (tree / f'runs/speech/smoke/results/{name}-0.json').unlink()
-    cut = run(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke', '--hours', '0')
+    cut = run(tree, sys.executable, '-m', 'avlib.reproduction.repro', '--profile', 'smoke', '--hours', '0')
     assert cut.returncode == 0, cut.stdout[-3000:] + cut.stderr[-3000:]
     page = (tree / 'reports/smoke/mixit.md').read_text()
     assert '2 of 3 planned trainings are in this report' in page and '| – |' in page
@@ -239,7 +239,7 @@ def test_stereo_recordings_of_ones_own_teach_a_network_for_mono(tmp_path):
     soundfile.write(tmp_path / 'mono.wav', left + right, 8000)
     linked = run(tree, *CLI, 'data', 'link', 'stereo', tmp_path / 'tapes')
     assert 'stereo-tapes: 6 mixtures' in linked.stdout, linked.stderr
-    ran = run(tree, sys.executable, '-m', 'avlib.lab.repro', '--profile', 'smoke', '--corpus', 'stereo-tapes')
+    ran = run(tree, sys.executable, '-m', 'avlib.reproduction.repro', '--profile', 'smoke', '--corpus', 'stereo-tapes')
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     model = 'runs/stereo-tapes/smoke/train/dc-alpha1-0'
     assert f'nothing is known to judge by; models: {model}' in ran.stdout and stages(ran.stdout) == {'prepare', 'boot-spatialize', 'boot-train@dc-alpha1-0'}

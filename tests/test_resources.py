@@ -13,7 +13,7 @@ RATE = 48000
 SHORT_S, LONG_S = 40, 240
 GROWTH_MB = 60
 # The high-water mark of this program alone: getrusage also counts what the parent held when it forked.
-MEASURED = ('from avlib.lab.cli import main\n'
+MEASURED = ('from avlib.apps.cli import main\n'
             'try: main()\nfinally: print(open("/proc/self/status").read())')
 
 

@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = 'pipelines/speech-smoke/dvc.yaml'
-CLI = [sys.executable, '-c', 'from avlib.lab.cli import main; main()']
+CLI = [sys.executable, '-c', 'from avlib.apps.cli import main; main()']
 PRODUCED = ('data/', 'runs/', 'reports/', 'pipelines/', 'dvc.lock', '.dvc/cache/', '.dvc/tmp/')
 
 

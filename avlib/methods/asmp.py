@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.motion import DIRECTIONS
-from ..data.moving_pairs import seen_in
+from ..synthesis.motion import DIRECTIONS
+from ..datasets.moving_pairs import seen_in
 from ..dsp.log_frequency import to_linear_frequency, to_log_frequency
-from .seen_separation import SeenSeparation, logarithm
+from .visual_separation import SeenSeparation, logarithm
 from ..models.resnet import ResNet18
 from ..models.scene_graph import LoneObjects, SceneGraph, box_points, chamfer, rbf_adjacency
 from ..models.separator import SeparatorUNet

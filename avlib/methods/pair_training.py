@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..data.captions import bytes_to_texts
+from ..corpora.captions import bytes_to_texts
 from .weak_supervision import contrastive_loss
 from ..models.joint_embedding import build_embedding
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..data.captions import bytes_to_texts
+from ..corpora.captions import bytes_to_texts
 from ..dsp.stft import istft, stft
 from .presence import fit_presence, presence
 from .weak_supervision import DENOMINATORS, SIDES, consistency_loss, contrastive_loss, loudness, reconstruction_loss, semi_supervised_loss, weak_supervision_loss

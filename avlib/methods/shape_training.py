@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.mixtures import PreparedMixtures
-from ..data.scenes import SceneSettings, crops, draw_scene, render_scene, shapes_of
-from ..data.shapes import SHAPES
+from ..datasets.mixtures import PreparedMixtures
+from ..synthesis.scenes import SceneSettings, crops, draw_scene, render_scene, shapes_of
+from ..synthesis.shapes import SHAPES
 from ..models.resnet import ResNet18
 
 # %% ../../nbs/methods/shape_training.ipynb #00000005

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.moving_pairs import seen_in
-from .seen_separation import SeenSeparation, logarithm
+from ..datasets.moving_pairs import seen_in
+from .visual_separation import SeenSeparation, logarithm
 from ..models.resnet import ResNet18
 from ..models.separator import SeparatorUNet
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ..data.captions import bytes_to_texts, query_of
+from ..corpora.captions import bytes_to_texts, query_of
 from .queried_separation import QueriedSeparation, QueriedSettings
 from .weak_supervision import mean_of_mixtures
 from ..models.joint_embedding import build_embedding

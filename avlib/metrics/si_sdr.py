@@ -57,4 +57,3 @@ def _best_order(references, estimates):
 
 def _given_order(references):
     return torch.arange(references.shape[-2], device=references.device).expand(references.shape[:-1])
-
