@@ -1,4 +1,5 @@
 """Render nbs/index.ipynb as Markdown for the repository's root: python scripts/readme.py README.md [REPORTS]."""
+
 import os
 import posixpath
 import re
@@ -23,8 +24,13 @@ def render(reports: Path) -> str:
     """The text of README.md with the numbers and pictures under `reports`; code is left out, its output stays."""
     with tempfile.TemporaryDirectory() as folder:
         executed = Path(folder) / 'index.ipynb'
-        papermill.execute_notebook(ROOT / 'nbs/index.ipynb', executed, parameters={'reports': str(reports)},
-                                   cwd=ROOT / 'nbs', progress_bar=False)
+        papermill.execute_notebook(
+            ROOT / 'nbs/index.ipynb',
+            executed,
+            parameters={'reports': str(reports)},
+            cwd=ROOT / 'nbs',
+            progress_bar=False,
+        )
         text, _ = MarkdownExporter(exclude_input=True).from_filename(str(executed))
     text = re.sub(r'\]\(([^()\s]+)\)', from_root, text)
     lines = [line.rstrip() for line in text.strip().split('\n')]

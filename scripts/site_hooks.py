@@ -1,4 +1,5 @@
 """Prepares the site for mkdocs: README.md in front, notebooks executed, their equations as MathML (no script, no network)."""
+
 import os
 import re
 import tempfile
@@ -15,8 +16,17 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / 'nbs'
-ROOMS = {'papers': 'Reports', 'methods': 'Methods', 'dsp': 'Signals', 'metrics': 'Metrics', 'data': 'Data', 'models': 'Models',
-         'lab': 'Laboratory', 'pipeline': 'Pipeline', 'benchmarks': 'Benchmarks'}
+ROOMS = {
+    'papers': 'Reports',
+    'methods': 'Methods',
+    'dsp': 'Signals',
+    'metrics': 'Metrics',
+    'data': 'Data',
+    'models': 'Models',
+    'lab': 'Laboratory',
+    'pipeline': 'Pipeline',
+    'benchmarks': 'Benchmarks',
+}
 RUN_ELSEWHERE = ('papers', 'pipeline', 'benchmarks')
 MATH = re.compile(r'`[^`]*`|\$\$(.+?)\$\$|\$([^$\n]+?)\$', re.DOTALL)
 
@@ -26,8 +36,10 @@ prepared = tempfile.TemporaryDirectory(prefix='avlib-site-')
 
 def on_config(config):
     """One section a room, in reading order, of the notebooks and reports that exist."""
-    pages = {title: sorted(path.relative_to(NOTEBOOKS).as_posix() for path in (NOTEBOOKS / room).glob('*.ipynb'))
-             for room, title in ROOMS.items()}
+    pages = {
+        title: sorted(path.relative_to(NOTEBOOKS).as_posix() for path in (NOTEBOOKS / room).glob('*.ipynb'))
+        for room, title in ROOMS.items()
+    }
     pages['Reports'] += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'reports').rglob('*.md'))
     first = ['index.md', *sorted(path.name for path in NOTEBOOKS.glob('*.ipynb') if path.name != 'index.ipynb')]
     config.nav = [{'Start': first}, *({title: paths} for title, paths in pages.items() if paths)]
@@ -66,7 +78,9 @@ def prepare(name: str) -> Path:
         execute(notebook, name)
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith('#| hide')]
     for cell in notebook.cells:
-        cell.source = readable_markdown(cell.source) if cell.cell_type == 'markdown' else without_directives(cell.source)
+        cell.source = (
+            readable_markdown(cell.source) if cell.cell_type == 'markdown' else without_directives(cell.source)
+        )
     notebook.cells = [cell for cell in notebook.cells if cell.source.strip()]
     copy = Path(prepared.name) / name
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +103,9 @@ def execute(notebook, name: str) -> None:
     shown = notebook.cells
     notebook.cells = [cell for cell in shown if not re.search(r'^#\| eval: false', cell.source, re.MULTILINE)]
     try:
-        NotebookClient(notebook, timeout=600, resources={'metadata': {'path': str((NOTEBOOKS / name).parent)}}).execute()
+        NotebookClient(
+            notebook, timeout=600, resources={'metadata': {'path': str((NOTEBOOKS / name).parent)}}
+        ).execute()
     except CellExecutionError as error:
         raise PluginError(f'nbs/{name} fails: {error}') from error
     notebook.cells = shown

@@ -1,4 +1,5 @@
 """What several files of tests share."""
+
 import sys
 
 import pytest

@@ -1,4 +1,5 @@
 """What bad input gets: a non-zero status, one line that names the file and the fix, and no output. All by the command line."""
+
 import json
 import re
 import resource
@@ -16,12 +17,12 @@ from workbench import CLI, ROOT, environment
 
 MODEL = 'mixit-speech'
 RATE = 8000
-LIMIT_BYTES = 4_000    # the largest file on the full disk
+LIMIT_BYTES = 4_000  # the largest file on the full disk
 BAR = re.compile(r'\d+%\||\d+(clip|file|s) \[')
 
 
 def noise(seconds: float = 1, seed: int = 0):
-    return .1 * np.random.default_rng(seed).standard_normal(round(RATE * seconds)).astype('float32')
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(RATE * seconds)).astype('float32')
 
 
 def write(path: Path, signal=None, rate: int = RATE, **options) -> Path:
@@ -30,10 +31,10 @@ def write(path: Path, signal=None, rate: int = RATE, **options) -> Path:
     return path
 
 
-def torn(path: Path, keep: float = .5) -> Path:
+def torn(path: Path, keep: float = 0.5) -> Path:
     """The same file without its end."""
     content = path.read_bytes()
-    path.write_bytes(content[:int(keep * len(content))])
+    path.write_bytes(content[: int(keep * len(content))])
     return path
 
 
@@ -63,6 +64,7 @@ def forget(*fields):
     def change(weights, card):
         told = json.loads(card.read_text())
         card.write_text(json.dumps({name: value for name, value in told.items() if name not in fields}))
+
     return change
 
 
@@ -71,7 +73,8 @@ def corpus(root: Path, name: str, change=lambda rows: None) -> Path:
     clips = [('train', 'ann'), ('train', 'bob'), ('valid', 'cid'), ('valid', 'dan'), ('test', 'eve'), ('test', 'fay')]
     told = {'sample_rate': RATE, 'frames': RATE, 'labels': ['speech']}
     rows = [{'id': who, 'split': split, 'path': f'{who}.wav', 'speaker': who, **told} for split, who in clips]
-    for row in rows: write(root / name / row['path'], noise(seed=ord(row['id'][0])))
+    for row in rows:
+        write(root / name / row['path'], noise(seed=ord(row['id'][0])))
     change(rows)
     manifest = root / name / 'manifest.jsonl'
     manifest.write_text(''.join(json.dumps(row) + '\n' for row in rows))
@@ -81,7 +84,8 @@ def corpus(root: Path, name: str, change=lambda rows: None) -> Path:
 def takes(folder: Path) -> Path:
     """A folder of recordings, three speakers with four each."""
     for speaker in ('ann', 'bob', 'eve'):
-        for i in range(4): write(folder / f'yes_{speaker}_{i}.wav', noise(1, i))
+        for i in range(4):
+            write(folder / f'yes_{speaker}_{i}.wav', noise(1, i))
     return folder
 
 
@@ -93,7 +97,7 @@ def lay_out_sounds(folder: Path) -> None:
     write(folder / 'none.wav', noise(0))
     torn(write(folder / 'torn.wav'))
     torn(write(folder / 'torn.flac', noise(30)))
-    torn(write(folder / 'stub.flac'), .002)
+    torn(write(folder / 'stub.flac'), 0.002)
     write(folder / 'nan.wav', broken_at(np.nan), subtype='FLOAT')
     write(folder / 'infinite.wav', broken_at(np.inf), subtype='FLOAT')
     write(folder / 'odd.wav', rate=65537)
@@ -109,14 +113,15 @@ def lay_out_models(folder: Path) -> None:
 
 
 def lay_out_corpora(folder: Path) -> None:
-    for name in ('params.yaml', 'dvc.yaml'): shutil.copy(ROOT / name, folder)
+    for name in ('params.yaml', 'dvc.yaml'):
+        shutil.copy(ROOT / name, folder)
     root = folder / 'corpora'
     corpus(root, 'lacking', lambda rows: rows[2].pop('frames'))
     corpus(root, 'double', lambda rows: rows[3].update(id='ann'))
     corpus(root, 'escaping', lambda rows: rows[1].update(path='../../secret.wav'))
     corpus(root, 'absent', lambda rows: rows[4].update(path='gone.wav'))
     corpus(root, 'lying', lambda rows: rows[5].update(frames=RATE + 1))
-    torn(corpus(root, 'cut'), .9)
+    torn(corpus(root, 'cut'), 0.9)
     takes(folder / 'takes')
     torn(takes(folder / 'torn-takes') / 'yes_ann_2.wav')
     write(takes(folder / 'stray-takes') / 'somehow.wav')
@@ -128,8 +133,23 @@ def separate(mixture: str, *options: str, model: str = MODEL) -> list:
 
 
 def add(folder: str, *options: str, name: str = 'new') -> list:
-    return [*CLI, 'data', 'add', folder, '--name', name, '--root', 'OUT', '--pattern', '{label}_{speaker}_{index}',
-            '--test-speakers', 'eve', '--held-out', '.25', *options]
+    return [
+        *CLI,
+        'data',
+        'add',
+        folder,
+        '--name',
+        name,
+        '--root',
+        'OUT',
+        '--pattern',
+        '{label}_{speaker}_{index}',
+        '--test-speakers',
+        'eve',
+        '--held-out',
+        '.25',
+        *options,
+    ]
 
 
 def check(name: str) -> list:
@@ -140,12 +160,12 @@ def repro(*options: str) -> list:
     return [sys.executable, '-m', 'avlib.reproduction.repro', *options]
 
 
-FULL_DISK = {   # what is written there must fail; the words name the file and the fix
+FULL_DISK = {  # what is written there must fail; the words name the file and the fix
     'separating into wav': (separate('good.wav'), 'good-', 'disk is full'),
     'separating into flac': (separate('good.wav', '--suffix', 'flac'), 'good-', 'disk is full'),
     'adding a corpus': (add('takes'), 'yes_', 'disk is full'),
 }
-CASES = {   # a command, and the words that its message must have
+CASES = {  # a command, and the words that its message must have
     'missing': (separate('nowhere.wav'), 'nowhere.wav', 'check the path'),
     'empty': (separate('empty.wav'), 'empty.wav', 'is empty'),
     'truncated wav': (separate('torn.wav'), 'torn.wav', 'is truncated', 'copy or record it again'),
@@ -163,7 +183,12 @@ CASES = {   # a command, and the words that its message must have
     'no sources': (separate('good.wav', '--sources', '0'), '0 sources', 'choose 1 to 4'),
     'unknown model': (separate('good.wav', model='nobody'), 'no model "nobody"', MODEL),
     'missing weights': (separate('good.wav', model='far/model.safetensors'), 'far/model.', 'train'),
-    'bit flipped in weights': (separate('good.wav', model='flipped'), 'flipped/model.safetensors', 'damaged', 'retrain'),
+    'bit flipped in weights': (
+        separate('good.wav', model='flipped'),
+        'flipped/model.safetensors',
+        'damaged',
+        'retrain',
+    ),
     'truncated weights': (separate('good.wav', model='short'), 'short/model.safetensors', 'damaged', 'retrain'),
     'card missing': (separate('good.wav', model='bare'), 'bare/model.json', 'missing', 'beside'),
     'card truncated': (separate('good.wav', model='cut'), 'cut/model.json', 'no whole JSON'),
@@ -178,7 +203,13 @@ CASES = {   # a command, and the words that its message must have
     'manifest truncated': (check('cut'), 'cut/manifest.jsonl, row 6', 'mend or delete that row'),
     'clip missing': (check('absent'), 'gone.wav', 'no such file', 'add the corpus again'),
     'clip of another length': (check('lying'), 'fay.wav', str(RATE + 1), 'add the corpus again'),
-    'bad file among good ones': (add('torn-takes'), '1 of 12 files', 'torn-takes/yes_ann_2.wav', 'is truncated', '--skip-bad'),
+    'bad file among good ones': (
+        add('torn-takes'),
+        '1 of 12 files',
+        'torn-takes/yes_ann_2.wav',
+        'is truncated',
+        '--skip-bad',
+    ),
     'folder missing': (add('far'), 'far', 'check the path'),
     'folder without sound': (add('nothing'), 'nothing', 'holds no sound file'),
     'name that is a path': (add('takes', name='../new'), '"../new"', 'letters'),
@@ -199,15 +230,22 @@ def fill_disk():
 def bench(tmp_path_factory) -> Path:
     """A folder with all that is bad."""
     folder = tmp_path_factory.mktemp('bad')
-    for lay_out in (lay_out_sounds, lay_out_models, lay_out_corpora): lay_out(folder)
+    for lay_out in (lay_out_sounds, lay_out_models, lay_out_corpora):
+        lay_out(folder)
     return folder
 
 
 def execute(bench: Path, name: str) -> subprocess.CompletedProcess:
     """Run one case; its output folder is `out` and its name."""
     command = [part.replace('OUT', f'out {name}') for part in CASES[name][0]]
-    return subprocess.run(command, cwd=bench, env=environment(ROOT), capture_output=True, text=True,
-                          preexec_fn=fill_disk if name in FULL_DISK else None)
+    return subprocess.run(
+        command,
+        cwd=bench,
+        env=environment(ROOT),
+        capture_output=True,
+        text=True,
+        preexec_fn=fill_disk if name in FULL_DISK else None,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -216,7 +254,8 @@ def outcomes(bench, request) -> dict:
     items = [item for item in request.session.items if item.fspath == request.fspath and hasattr(item, 'callspec')]
     chosen = {item.callspec.params['name'] for item in items}
     before = snapshot(bench)
-    with ThreadPoolExecutor(3) as pool: done = dict(zip(chosen, pool.map(lambda name: execute(bench, name), chosen)))
+    with ThreadPoolExecutor(3) as pool:
+        done = dict(zip(chosen, pool.map(lambda name: execute(bench, name), chosen)))
     return done | {'before': before}
 
 
@@ -238,7 +277,8 @@ def test_says_what_is_wrong_and_leaves_nothing(bench, outcomes, name):
     assert ran.returncode == 1 and ran.stdout == '', ran.stdout
     first, *more = message(ran.stderr)
     assert first.startswith('avlib: ') and (not more or name in LISTING), ran.stderr
-    for word in words: assert word in '\n'.join([first, *more])
+    for word in words:
+        assert word in '\n'.join([first, *more])
     assert 'Traceback' not in ran.stderr
     assert not [path for path in (bench / f'out {name}').rglob('*') if path.is_file()]
 

@@ -1,4 +1,5 @@
 """`kill -9` at any moment: nothing goes on running, nothing half-written counts as whole, and going on gives the same bits."""
+
 import json
 import shutil
 import sys
@@ -16,8 +17,23 @@ FOLDER = f'runs/speech/smoke/train/{NAME}-0'
 NOTEBOOK = f'runs/speech/smoke/notebooks/train-{NAME}-0.ipynb'
 EXPERIMENT = {'paper': 'mixit', 'name': NAME, 'profile': 'smoke', 'corpus': 'speech', 'seed': 0}
 TRAINING = [sys.executable, '-m', 'avlib.training.experiments', json.dumps(EXPERIMENT)]
-RUNNER = [sys.executable, '-m', 'avlib.reproduction.run', 'nbs/stages/train.ipynb', NOTEBOOK, '--paper', 'mixit', '--experiment', NAME,
-          '--seed', '0', '--profile', 'smoke', '--corpus', 'speech']
+RUNNER = [
+    sys.executable,
+    '-m',
+    'avlib.reproduction.run',
+    'nbs/stages/train.ipynb',
+    NOTEBOOK,
+    '--paper',
+    'mixit',
+    '--experiment',
+    NAME,
+    '--seed',
+    '0',
+    '--profile',
+    'smoke',
+    '--corpus',
+    'speech',
+]
 DVC = [sys.executable, '-m', 'dvc', 'repro', '--single-item', f'{PIPELINE}:mixit-train@{NAME}-0']
 WHOLE = {'model.safetensors', 'model.json', 'last.safetensors', 'log.jsonl'}
 ENDS_WITHIN_S = 15
@@ -27,7 +43,8 @@ ENDS_WITHIN_S = 15
 def prepared(smoke, tmp_path_factory):
     """The smoke run with its data, without its trainings, which are made long enough to be interrupted."""
     tree = copy_run(smoke[0], tmp_path_factory.mktemp('prepared') / 'tree')
-    for made in ('runs/speech/smoke/train', 'runs/speech/smoke/notebooks'): shutil.rmtree(tree / made)
+    for made in ('runs/speech/smoke/train', 'runs/speech/smoke/notebooks'):
+        shutil.rmtree(tree / made)
     change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(epochs=EPOCHS, steps=STEPS))
     return tree
 
@@ -81,26 +98,31 @@ def assert_all_ended(started) -> None:
 
 def assert_all_whole(tree) -> None:
     """What bears a final name can be read."""
-    code = ('import sys\nfrom pathlib import Path\nfrom avlib.io.files import read_json\n'
-            'from avlib.training.checkpoints import load_tensors\n'
-            'for path in Path(sys.argv[1]).glob("[!.]*.safetensors"): load_tensors(path)\n'
-            'for path in Path(sys.argv[1]).glob("[!.]*.json"): read_json(path)')
+    code = (
+        'import sys\nfrom pathlib import Path\nfrom avlib.io.files import read_json\n'
+        'from avlib.training.checkpoints import load_tensors\n'
+        'for path in Path(sys.argv[1]).glob("[!.]*.safetensors"): load_tensors(path)\n'
+        'for path in Path(sys.argv[1]).glob("[!.]*.json"): read_json(path)'
+    )
     ran = run(tree, sys.executable, '-c', code, FOLDER)
     assert ran.returncode == 0, ran.stderr
 
 
 def test_training_goes_on_to_the_same_weights(tree, undisturbed, started):
     """Killed while an epoch is saved, and in the midst of another; what a death in mid-write can leave is in its way."""
-    for epoch, delay in ((1, 0), (3, .2)):
+    for epoch, delay in ((1, 0), (3, 0.2)):
         kill_in_epoch(tree, TRAINING, epoch, started, delay)
         assert_all_whole(tree)
     (tree / FOLDER / '.last.0123abcd.safetensors').write_bytes(b'half of a state')
-    with open(tree / FOLDER / 'log.jsonl', 'a') as log: log.write('{"epoch": 4, "tot')
+    with open(tree / FOLDER / 'log.jsonl', 'a') as log:
+        log.write('{"epoch": 4, "tot')
     ran = run(tree, *TRAINING)
     assert ran.returncode == 0, ran.stderr
     assert weights(tree) == undisturbed
     assert {path.name for path in (tree / FOLDER).iterdir()} == WHOLE
-    assert [json.loads(line)['epoch'] for line in (tree / FOLDER / 'log.jsonl').read_text().splitlines()] == list(range(EPOCHS))
+    assert [json.loads(line)['epoch'] for line in (tree / FOLDER / 'log.jsonl').read_text().splitlines()] == list(
+        range(EPOCHS)
+    )
 
 
 def test_damaged_state_is_not_gone_on_with(tree, undisturbed, started):
@@ -124,7 +146,9 @@ def test_runner_takes_its_kernel_along_and_goes_on(tree, undisturbed, started):
     ran = run(tree, *RUNNER)
     assert ran.returncode == 0 and reached >= 2, ran.stderr
     assert weights(tree) == undisturbed
-    assert not [cell for cell in json.loads((tree / NOTEBOOK).read_text())['cells'] if cell.get('execution_count', 1) is None]
+    assert not [
+        cell for cell in json.loads((tree / NOTEBOOK).read_text())['cells'] if cell.get('execution_count', 1) is None
+    ]
     assert [path.name for path in (tree / NOTEBOOK).parent.iterdir()] == [f'train-{NAME}-0.ipynb']
 
 
@@ -158,8 +182,10 @@ def test_dvc_takes_runner_and_kernel_along_and_goes_on(tree, undisturbed, starte
 def test_repro_takes_all_along(tree, started):
     """The command that users see runs DVC more than once at a time; killed, it leaves nothing at work."""
     process = start(tree, sys.executable, '-m', 'avlib.reproduction.repro', '--profile', 'smoke', '--jobs', '2')
-    try: wait_for(lambda: rows(tree) >= 1 or process.poll() is not None, 'the first epoch')
-    finally: started += kill(process)
+    try:
+        wait_for(lambda: rows(tree) >= 1 or process.poll() is not None, 'the first epoch')
+    finally:
+        started += kill(process)
     assert len(started) >= 3, (tree / 'output.txt').read_text()[-3000:]
     assert_all_ended(started)
 
@@ -173,14 +199,16 @@ def test_a_stage_that_nobody_asks_for_any_more_starts_nothing(tree, monkeypatch)
 
 def test_separating_shows_no_half_written_source(tmp_path, started):
     """Sources take their names when all are whole: what an interrupted call leaves cannot be mistaken for a result."""
-    write_audio(tmp_path / 'talk.wav', .1 * torch.randn(8000 * 90, generator=torch.manual_seed(0)), 8000)
+    write_audio(tmp_path / 'talk.wav', 0.1 * torch.randn(8000 * 90, generator=torch.manual_seed(0)), 8000)
     command = [*CLI, 'separate', tmp_path / 'talk.wav', '--model', 'mixit-speech', '--out', tmp_path / 'out']
     process = start(ROOT, *command, output=tmp_path / 'output.txt')
     written = lambda: sum(path.stat().st_size for path in tmp_path.glob('out/.*/*.wav'))
-    try: wait_for(lambda: written() > 100_000, 'the first window')
-    finally: started += kill(process)
+    try:
+        wait_for(lambda: written() > 100_000, 'the first window')
+    finally:
+        started += kill(process)
     assert not list((tmp_path / 'out').glob('[!.]*'))
     assert run(ROOT, *command).returncode == 0
-    sources = sorted((tmp_path / 'out').iterdir())   # nor is anything left of the killed call
+    sources = sorted((tmp_path / 'out').iterdir())  # nor is anything left of the killed call
     assert [path.name for path in sources] == [f'talk-{i}.wav' for i in range(1, 5)]
     assert {audio_info(path).frames for path in sources} == {8000 * 90}

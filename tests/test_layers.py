@@ -1,4 +1,5 @@
 """Imports go downward only, each room keeps to its trade, and importing is light and touches no network."""
+
 import ast
 import subprocess
 import sys
@@ -18,12 +19,42 @@ ROOMS = {  # each room and the rooms that it may import from, itself aside
     'methods': ('dsp', 'metrics', 'models', 'io', 'corpora', 'synthesis', 'datasets'),
     'training': ('dsp', 'metrics', 'models', 'io', 'corpora', 'synthesis', 'datasets'),
     'reproduction': ('dsp', 'metrics', 'models', 'io', 'corpora', 'synthesis', 'datasets', 'training'),
-    'apps': ('dsp', 'metrics', 'models', 'io', 'corpora', 'synthesis', 'datasets', 'methods', 'training', 'reproduction'),
+    'apps': (
+        'dsp',
+        'metrics',
+        'models',
+        'io',
+        'corpora',
+        'synthesis',
+        'datasets',
+        'methods',
+        'training',
+        'reproduction',
+    ),
 }
 FILES = {'soundfile', 'pathlib', 'os', 'io', 'shutil', 'tempfile', 'json', 'csv', 'safetensors'}
 NETWORK = ['urllib3', 'requests', 'httpx', 'aiohttp', 'huggingface_hub', 'fsspec']
-HEAVY = ['matplotlib', 'pandas', 'seaborn', 'IPython', 'ipywidgets', 'papermill', 'dvc', 'lightning_fabric', 'torchvision',
-         'mir_eval', 'fast_bss_eval', 'pretty_midi', 'tinysoundfont', 'pyroomacoustics', 'espeakng_loader', 'laion_clap', 'nbdev', 'fastcore', 'sklearn']
+HEAVY = [
+    'matplotlib',
+    'pandas',
+    'seaborn',
+    'IPython',
+    'ipywidgets',
+    'papermill',
+    'dvc',
+    'lightning_fabric',
+    'torchvision',
+    'mir_eval',
+    'fast_bss_eval',
+    'pretty_midi',
+    'tinysoundfont',
+    'pyroomacoustics',
+    'espeakng_loader',
+    'laion_clap',
+    'nbdev',
+    'fastcore',
+    'sklearn',
+]
 MODULES = sorted(path for path in (ROOT / 'avlib').rglob('*.py') if path.name not in ('__init__.py', '_modidx.py'))
 
 
@@ -38,7 +69,7 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            package = module_name(path).split('.')[:-node.level] if node.level else []
+            package = module_name(path).split('.')[: -node.level] if node.level else []
             module = '.'.join([*package, *([node.module] if node.module else [])])
             names |= {f'{module}.{alias.name}' for alias in node.names}
     return names
@@ -70,8 +101,10 @@ def test_resolves_relative_imports(tmp_path, monkeypatch):
 
 
 def test_importing_avlib_loads_nothing_else():
-    ran = python("import sys; before = set(sys.modules); import avlib; "
-                 "print([name for name in set(sys.modules) - before if not name.startswith('avlib')])")
+    ran = python(
+        'import sys; before = set(sys.modules); import avlib; '
+        "print([name for name in set(sys.modules) - before if not name.startswith('avlib')])"
+    )
     assert ran.stdout.strip() == '[]', ran.stderr
 
 

@@ -1,4 +1,5 @@
 """requirements.lock is what the environment holds, nothing that is asked for is missing from it, nothing idle is in it."""
+
 import configparser
 from importlib import metadata
 from pathlib import Path
@@ -24,15 +25,21 @@ def asked_for() -> list[Requirement]:
     settings = configparser.ConfigParser(delimiters=['='])
     settings.read(ROOT / 'settings.ini')
     keys = [key for key in settings['DEFAULT'] if key.endswith('requirements')]
-    named = [settings['DEFAULT'][key].split() for key in keys if key.removesuffix('_requirements') not in UNLOCKED_EXTRAS]
+    named = [
+        settings['DEFAULT'][key].split() for key in keys if key.removesuffix('_requirements') not in UNLOCKED_EXTRAS
+    ]
     return [Requirement(text) for text in [*sum(named, []), LOCK_ONLY]]
 
 
 def needed_by(name: str, extra: str) -> list[Requirement]:
     """What an installed package asks for on either of the two Pythons."""
+
     def applies(requirement: Requirement) -> bool:
         pythons = ({'python_version': f'3.{minor}', 'python_full_version': f'3.{minor}.1'} for minor in (11, 12))
-        return requirement.marker is None or any(requirement.marker.evaluate(python | {'extra': extra}) for python in pythons)
+        return requirement.marker is None or any(
+            requirement.marker.evaluate(python | {'extra': extra}) for python in pythons
+        )
+
     return [need for text in metadata.requires(name) or [] if applies(need := Requirement(text))]
 
 
@@ -44,7 +51,9 @@ def closure(wanted: list[Requirement]) -> set[str]:
         if node in seen or name in NEVER:
             continue
         seen.add(node)
-        queue += [(canonicalize_name(need.name), inner) for need in needed_by(name, extra) for inner in ('', *need.extras)]
+        queue += [
+            (canonicalize_name(need.name), inner) for need in needed_by(name, extra) for inner in ('', *need.extras)
+        ]
     return {name for name, _ in seen}
 
 

@@ -1,4 +1,5 @@
 """The real pipeline at its smallest size: it runs from nothing, leaves whole results, and repeats only what a change affects."""
+
 import json
 import os
 import re
@@ -16,11 +17,46 @@ from avlib.training.checkpoints import build_method
 from avlib.training.experiments import Experiment
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run
 
-PAPERS = {'mixit': 'speech', 'boot': 'speech', 'bimodal': 'music', 'slavc': 'music-scenes', 'asmp': 'music-moving'}      # and what they are heard on
+PAPERS = {
+    'mixit': 'speech',
+    'boot': 'speech',
+    'bimodal': 'music',
+    'slavc': 'music-scenes',
+    'asmp': 'music-moving',
+}  # and what they are heard on
 SPEECH = [paper for paper, corpus in PAPERS.items() if corpus == 'speech']
 REPORTS = {f'{paper}-report' for paper in PAPERS}
-CLAIMS = {'mixit-f2-a', 'mixit-f2-b', 'mixit-eq6', 'boot-t1-a', 'boot-t1-b', 'boot-t1-c', 'boot-f2', 'bimodal-t1-a', 'bimodal-t1-b', 'bimodal-t8', 'slavc-t2-a', 'slavc-t3-ap', 'slavc-t5', 'asmp-t1-direction', 'asmp-t2-chance', 'asmp-t2-loudness'}
-FIELDS = {'id', 'paper', 'statement', 'paper_value', 'value', 'interval', 'seeds', 'verdict', 'cause', 'hardware', 'commit'}
+CLAIMS = {
+    'mixit-f2-a',
+    'mixit-f2-b',
+    'mixit-eq6',
+    'boot-t1-a',
+    'boot-t1-b',
+    'boot-t1-c',
+    'boot-f2',
+    'bimodal-t1-a',
+    'bimodal-t1-b',
+    'bimodal-t8',
+    'slavc-t2-a',
+    'slavc-t3-ap',
+    'slavc-t5',
+    'asmp-t1-direction',
+    'asmp-t2-chance',
+    'asmp-t2-loudness',
+}
+FIELDS = {
+    'id',
+    'paper',
+    'statement',
+    'paper_value',
+    'value',
+    'interval',
+    'seeds',
+    'verdict',
+    'cause',
+    'hardware',
+    'commit',
+}
 WARM_S = 30
 
 
@@ -53,9 +89,33 @@ def would_run(tree) -> set[str]:
 
 
 def all_stages(tree) -> set[str]:
-    runs = {f'{paper}-{step}@{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
-    starts = {f'bimodal-start@{name}-0' for name in yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['bimodal_starts']}
-    return {'prepare', 'boot-spatialize', 'mixit-bundled', 'claims', 'bimodal-prepare', 'bimodal-embed@0', 'slavc-prepare', 'slavc-start@0', 'asmp-prepare', 'asmp-start@0'} | REPORTS | runs | starts
+    runs = {
+        f'{paper}-{step}@{name}-0'
+        for paper in PAPERS
+        for name in planned(tree, paper)
+        for step in ('train', 'evaluate')
+    }
+    starts = {
+        f'bimodal-start@{name}-0'
+        for name in yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['bimodal_starts']
+    }
+    return (
+        {
+            'prepare',
+            'boot-spatialize',
+            'mixit-bundled',
+            'claims',
+            'bimodal-prepare',
+            'bimodal-embed@0',
+            'slavc-prepare',
+            'slavc-start@0',
+            'asmp-prepare',
+            'asmp-start@0',
+        }
+        | REPORTS
+        | runs
+        | starts
+    )
 
 
 @pytest.fixture
@@ -97,14 +157,23 @@ def test_page_of_the_paper_shows_files_that_exist(smoke, paper):
     folder = smoke[0] / 'reports/smoke'
     shown = set(re.findall(rf'\]\(({paper}/[^)]+)\)', (folder / f'{paper}.md').read_text()))
     there = {path.relative_to(folder).as_posix() for path in (folder / paper).iterdir()}
-    assert shown == there and any(name.endswith('.png') for name in there) and (paper == 'slavc' or any(name.endswith('.flac') for name in there))
+    assert (
+        shown == there
+        and any(name.endswith('.png') for name in there)
+        and (paper == 'slavc' or any(name.endswith('.flac') for name in there))
+    )
 
 
 def test_weights_come_with_cards(smoke):
     """Weights without settings, data and versions can be neither used nor trusted."""
     for corpus, name in [(corpus, name) for paper, corpus in PAPERS.items() for name in planned(smoke[0], paper)]:
         folder = smoke[0] / f'runs/{corpus}/smoke/train/{name}-0'
-        assert {path.name for path in folder.iterdir()} == {'model.safetensors', 'model.json', 'last.safetensors', 'log.jsonl'}
+        assert {path.name for path in folder.iterdir()} == {
+            'model.safetensors',
+            'model.json',
+            'last.safetensors',
+            'log.jsonl',
+        }
         card = json.loads((folder / 'model.json').read_text())
         assert card['experiment'] == name and card['rate'] == 8000 and len(card['sha256']) == 64 and 'versions' in card
         assert corpus != 'music' or set(card['presence']) == {'slope', 'bias'}
@@ -120,15 +189,32 @@ def test_results_hold_every_example(smoke):
     mixit, boot = ({f'{name}-0' for name in planned(tree, paper)} for paper in SPEECH)
     assert set(results) == {'bundled', 'spatial'} | mixit | boot
     frozen = [json.loads(line)['id'] for line in (tree / 'data/smoke/speech/test.jsonl').read_text().splitlines()]
-    for name in {'bundled'} | mixit: assert [row['id'] for row in results[name]['examples']] == frozen
-    for name in boot: assert [row['id'] for row in results[name]['examples']] == [row['id'] for row in results['spatial']['phase']['test']]
+    for name in {'bundled'} | mixit:
+        assert [row['id'] for row in results[name]['examples']] == frozen
+    for name in boot:
+        assert [row['id'] for row in results[name]['examples']] == [
+            row['id'] for row in results['spatial']['phase']['test']
+        ]
 
 
 def test_executed_notebooks_are_whole(smoke):
     """They are the log of a run: every cell run, in order, none failed, no half-executed copy beside them."""
     tree = smoke[0]
     runs = {f'{step}-{name}-0' for paper in PAPERS for name in planned(tree, paper) for step in ('train', 'evaluate')}
-    names = ['prepare', 'spatialize', 'evaluate-bundled', 'prepare', 'embed-0', 'start-start-3-0', 'scenes', 'start-0', 'moving', 'start-0', *PAPERS, *runs]
+    names = [
+        'prepare',
+        'spatialize',
+        'evaluate-bundled',
+        'prepare',
+        'embed-0',
+        'start-start-3-0',
+        'scenes',
+        'start-0',
+        'moving',
+        'start-0',
+        *PAPERS,
+        *runs,
+    ]
     paths = sorted((tree / 'runs').glob('*/smoke/notebooks/*'))
     assert sorted(path.name for path in paths) == sorted(f'{name}.ipynb' for name in names)
     for path in paths:
@@ -165,8 +251,10 @@ def test_a_change_of_figures_redraws_the_report_only(tree):
 def test_a_change_of_one_experiment_reruns_that_one_only(tree):
     """Stages declare the keys they read: the other experiments' training stays."""
     name = planned(tree)[-1]
-    change_settings(tree, lambda settings: settings['mixit']['experiments'][name].update(unsupervised=.7))
-    assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'claims'} | {f'{paper}-report' for paper in SPEECH}
+    change_settings(tree, lambda settings: settings['mixit']['experiments'][name].update(unsupervised=0.7))
+    assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'claims'} | {
+        f'{paper}-report' for paper in SPEECH
+    }
 
 
 def test_a_change_of_the_data_reruns_everything(tree):
@@ -174,7 +262,10 @@ def test_a_change_of_the_data_reruns_everything(tree):
     change_settings(tree, lambda settings: settings['prepare']['smoke'].update(seed=1))
     music = {name for name in all_stages(tree) if name.startswith(('bimodal-', 'slavc-', 'asmp-'))}
     assert would_run(tree) == all_stages(tree) - music
-    change_settings(tree, lambda settings: (settings['prepare']['smoke'].update(seed=0), settings['labelled']['smoke'].update(seed=1)))
+    change_settings(
+        tree,
+        lambda settings: (settings['prepare']['smoke'].update(seed=0), settings['labelled']['smoke'].update(seed=1)),
+    )
     assert would_run(tree) == music | {'claims'}
 
 
@@ -183,22 +274,37 @@ def test_every_experiment_on_labelled_clips_takes_a_step_and_fits_what_it_starts
     monkeypatch.chdir(smoke[0])
     torch.manual_seed(0)
     small = yaml.safe_load((smoke[0] / 'params.yaml').read_text())['profiles']['small']
-    for paper, kind in (('starts', 'bimodal_starts'), ('bimodal', 'bimodal_experiments'), ('unasked', 'unasked_experiments'), ('slavc', 'slavc_experiments'), ('asmp', 'asmp_experiments')):
+    for paper, kind in (
+        ('starts', 'bimodal_starts'),
+        ('bimodal', 'bimodal_experiments'),
+        ('unasked', 'unasked_experiments'),
+        ('slavc', 'slavc_experiments'),
+        ('asmp', 'asmp_experiments'),
+    ):
         for run_ in (Experiment(paper, name, 'smoke', PAPERS.get(paper, 'music')) for name in small[kind]):
             method, data = build_method(run_.settings['method'], run_.method_settings), run_.training_data()
             loss = method.train().loss(default_collate([data[0], data[1]]))['total']
             loss.backward()
-            assert torch.isfinite(loss) and any(weight.grad is not None and weight.grad.any() for weight in method.parameters()), run_
+            assert torch.isfinite(loss) and any(
+                weight.grad is not None and weight.grad.any() for weight in method.parameters()
+            ), run_
             for start in run_.starts:
-                own, given = method.state_dict(), build_method(start.settings['method'], start.method_settings).state_dict()
-                assert (shared := set(own) & set(given)) and all(own[name].shape == given[name].shape for name in shared), (run_.name, start.name)
+                own, given = (
+                    method.state_dict(),
+                    build_method(start.settings['method'], start.method_settings).state_dict(),
+                )
+                assert (shared := set(own) & set(given)) and all(
+                    own[name].shape == given[name].shape for name in shared
+                ), (run_.name, start.name)
 
 
 def test_another_profile_is_none_of_this_ones_business(tree):
     """Turning the knobs of `tiny` or `paper` must not retrain `smoke`."""
+
     def change(settings):
         settings['mixit']['tiny']['train']['epochs'] += 1
         settings['prepare']['paper']['seed'] += 1
+
     change_settings(tree, change)
     assert would_run(tree) == set()
 
@@ -210,7 +316,9 @@ def test_training_again_gives_the_same_bits_whatever_the_number_of_workers(tree)
     before, log = (folder / 'model.safetensors').read_bytes(), (folder / 'log.jsonl').read_text()
     shutil.rmtree(folder)
     change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(workers=2))
-    ran = run(tree, sys.executable, '-m', 'dvc', 'repro', '--force', '--single-item', f'{PIPELINE}:mixit-train@{name}-0')
+    ran = run(
+        tree, sys.executable, '-m', 'dvc', 'repro', '--force', '--single-item', f'{PIPELINE}:mixit-train@{name}-0'
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (folder / 'log.jsonl').read_text() != log, 'nothing was trained'
     assert (folder / 'model.safetensors').read_bytes() == before
@@ -234,16 +342,33 @@ def test_stereo_recordings_of_ones_own_teach_a_network_for_mono(tmp_path):
     tree, rng = copy_tree(tmp_path / 'tree'), np.random.default_rng(0)
     (tmp_path / 'tapes').mkdir()
     for i in range(6):
-        left, right = .1 * rng.standard_normal((2, 24000))
-        soundfile.write(tmp_path / f'tapes/{i}.wav', np.stack([left + np.roll(right, 3), np.roll(left, 4) + right], 1), 8000)
+        left, right = 0.1 * rng.standard_normal((2, 24000))
+        soundfile.write(
+            tmp_path / f'tapes/{i}.wav', np.stack([left + np.roll(right, 3), np.roll(left, 4) + right], 1), 8000
+        )
     soundfile.write(tmp_path / 'mono.wav', left + right, 8000)
     linked = run(tree, *CLI, 'data', 'link', 'stereo', tmp_path / 'tapes')
     assert 'stereo-tapes: 6 mixtures' in linked.stdout, linked.stderr
     ran = run(tree, sys.executable, '-m', 'avlib.reproduction.repro', '--profile', 'smoke', '--corpus', 'stereo-tapes')
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     model = 'runs/stereo-tapes/smoke/train/dc-alpha1-0'
-    assert f'nothing is known to judge by; models: {model}' in ran.stdout and stages(ran.stdout) == {'prepare', 'boot-spatialize', 'boot-train@dc-alpha1-0'}
+    assert f'nothing is known to judge by; models: {model}' in ran.stdout and stages(ran.stdout) == {
+        'prepare',
+        'boot-spatialize',
+        'boot-train@dc-alpha1-0',
+    }
     separated = run(tree, *CLI, 'separate', tmp_path / 'mono.wav', '--model', model, '--out', tmp_path / 'out')
     assert separated.returncode == 0 and len(list((tmp_path / 'out').iterdir())) == 2, separated.stderr
-    by_both = run(tree, *CLI, 'separate', tmp_path / 'tapes/0.wav', '--method', 'ensemble', '--model', model, '--out', tmp_path / 'both')
+    by_both = run(
+        tree,
+        *CLI,
+        'separate',
+        tmp_path / 'tapes/0.wav',
+        '--method',
+        'ensemble',
+        '--model',
+        model,
+        '--out',
+        tmp_path / 'both',
+    )
     assert by_both.returncode == 0 and 'mean confidence' in by_both.stderr, by_both.stderr

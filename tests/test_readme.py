@@ -1,4 +1,5 @@
 """README.md is what nbs/index.ipynb makes of the committed reports, and its links lead somewhere."""
+
 import re
 import subprocess
 import sys
@@ -17,7 +18,9 @@ def committed_reports(folder: Path) -> Path | None:
     if git.returncode:
         return None
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))       # Python before 3.11.4 has none
+        tar.extractall(
+            folder, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {})
+        )  # Python before 3.11.4 has none
     return folder / 'reports'
 
 

@@ -1,4 +1,5 @@
 """What separating costs: memory that does not grow with the file."""
+
 import re
 import sys
 from pathlib import Path
@@ -13,8 +14,7 @@ RATE = 48000
 SHORT_S, LONG_S = 40, 240
 GROWTH_MB = 60
 # The high-water mark of this program alone: getrusage also counts what the parent held when it forked.
-MEASURED = ('from avlib.apps.cli import main\n'
-            'try: main()\nfinally: print(open("/proc/self/status").read())')
+MEASURED = 'from avlib.apps.cli import main\ntry: main()\nfinally: print(open("/proc/self/status").read())'
 
 
 def peak_mb(folder: Path, seconds: int) -> float:
@@ -22,7 +22,8 @@ def peak_mb(folder: Path, seconds: int) -> float:
     folder.mkdir()
     rng = np.random.default_rng(0)
     with soundfile.SoundFile(folder / 'mix.wav', 'w', RATE, 1) as file:
-        for _ in range(seconds): file.write(.1 * rng.standard_normal(RATE))
+        for _ in range(seconds):
+            file.write(0.1 * rng.standard_normal(RATE))
     command = ['separate', folder / 'mix.wav', '--model', 'mixit-speech', '--out', folder / 'out']
     ran = run(ROOT, sys.executable, '-c', MEASURED, *command)
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,5 @@
 """Copies of the repository to run, change and break, for the tests that need a whole one."""
+
 import os
 import shutil
 import subprocess
@@ -31,19 +32,25 @@ def copy_tree(target: Path) -> Path:
 
 def environment(tree: Path) -> dict:
     """Variables under which commands use the copy's library and this environment's programs."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(('DVC_', 'GIT_')) and key != 'IN_TEST'}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(('DVC_', 'GIT_')) and key != 'IN_TEST'
+    }
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     return {**kept, 'PYTHONPATH': str(tree), 'PATH': path, 'OMP_NUM_THREADS': '1'}
 
 
 def run(tree: Path, *command, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(list(map(str, command)), cwd=tree, env=environment(tree), capture_output=True, text=True, **options)
+    return subprocess.run(
+        list(map(str, command)), cwd=tree, env=environment(tree), capture_output=True, text=True, **options
+    )
 
 
 def start(tree: Path, *command, output: Path | None = None) -> subprocess.Popen:
     """The command in the background, what it prints in a file (default: `tree`/output.txt)."""
     with open(output or tree / 'output.txt', 'w') as output:
-        return subprocess.Popen(list(map(str, command)), cwd=tree, env=environment(tree), stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            list(map(str, command)), cwd=tree, env=environment(tree), stdout=output, stderr=subprocess.STDOUT
+        )
 
 
 def change_settings(tree: Path, change) -> None:
@@ -72,14 +79,19 @@ def kill(process: subprocess.Popen) -> list[psutil.Process]:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those still running; a zombie has ended, whether or not its parent has looked."""
+
     def runs(process):
-        try: return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess: return False
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
     return [process for process in processes if runs(process)]
 
 
 def clean_up(processes: list[psutil.Process]) -> None:
-    for process in alive(processes): process.kill()
+    for process in alive(processes):
+        process.kill()
 
 
 def copy_run(tree: Path, target: Path) -> Path:

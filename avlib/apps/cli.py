@@ -12,48 +12,111 @@ from typing import Annotated, Optional
 import typer
 
 # %% ../../nbs/apps/cli.ipynb #00000004
-QUERIES = 'music-queries'        # the packaged model that answers queries
-SCENES = 'music-scenes'          # the packaged model that localizes
-MOVING = 'moving-scenes'         # the packaged model that separates visible objects
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help='Separate and localize sounds with little supervision.')
-data = typer.Typer(no_args_is_help=True, help='Make a corpus of your own recordings, link a published one, and check one.')
+QUERIES = 'music-queries'  # the packaged model that answers queries
+SCENES = 'music-scenes'  # the packaged model that localizes
+MOVING = 'moving-scenes'  # the packaged model that separates visible objects
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help='Separate and localize sounds with little supervision.',
+)
+data = typer.Typer(
+    no_args_is_help=True, help='Make a corpus of your own recordings, link a published one, and check one.'
+)
 evaluate = typer.Typer(no_args_is_help=True, help='Judge what a model of your own made.')
 app.add_typer(data, name='data')
 app.add_typer(evaluate, name='evaluate')
 
 
 @app.command()
-def separate(mixture: Annotated[Path, typer.Argument(help='the recording to separate: any length, rate and number of channels; with --objects: a video')],
-             out: Annotated[Path, typer.Option(help='folder for the sources; made if need be')],
-             model: Annotated[str, typer.Option(help=f'a model by name (see `avlib models`) or path; with --query: {QUERIES}, with --objects: {MOVING}, unless another is given')] = '',
-             query: Annotated[Optional[list[str]], typer.Option(help='what to separate, as "the sound of violin", by a model that was trained on queries; any number of times, a file each')] = None,
-             rest: Annotated[bool, typer.Option('--rest', help='with queries: what they leave, as one more file')] = False,
-             method: Annotated[str, typer.Option(help='model; spatial: by direction, of a stereo recording, without a model; ensemble: by direction where that is sure, else by the model')] = 'model',
-             sources: Annotated[Optional[int], typer.Option(help='of a model, keep only so many, the loudest; by direction, look for so many (2)')] = None,
-             suffix: Annotated[Optional[str], typer.Option(help='wav or flac; default: as the input')] = None,
-             cue: Annotated[str, typer.Option(help='of directions: delay, or phase as in the paper on bootstrapping')] = 'delay',
-             apart: Annotated[float, typer.Option(help='of directions: the largest distance of the two microphones in cm')] = 27.0,
-             switch: Annotated[Optional[float], typer.Option(help='confidence above which the ensemble takes directions; default: what the model\'s card tells')] = None,
-             objects: Annotated[bool, typer.Option('--objects', help='of a video: a file for each object that may sound, and a video that shows them')] = False,
-             boxes: Annotated[Optional[Path], typer.Option(help='with --objects: JSON of where they are (see avlib.datasets.object_tracks)')] = None,
-             detector: Annotated[Optional[Path], typer.Option(help='or the weights of Faster R-CNN that torchvision names, to find them')] = None,
-             depth: Annotated[Optional[Path], typer.Option(help='with --objects: the folder of a depth network of transformers')] = None,
-             flow: Annotated[Optional[Path], typer.Option(help='with --objects: the weights of RAFT that torchvision names; default: the flow of Lucas and Kanade')] = None):
+def separate(
+    mixture: Annotated[
+        Path,
+        typer.Argument(
+            help='the recording to separate: any length, rate and number of channels; with --objects: a video'
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help='folder for the sources; made if need be')],
+    model: Annotated[
+        str,
+        typer.Option(
+            help=f'a model by name (see `avlib models`) or path; with --query: {QUERIES}, with --objects: {MOVING}, unless another is given'
+        ),
+    ] = '',
+    query: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='what to separate, as "the sound of violin", by a model that was trained on queries; any number of times, a file each'
+        ),
+    ] = None,
+    rest: Annotated[bool, typer.Option('--rest', help='with queries: what they leave, as one more file')] = False,
+    method: Annotated[
+        str,
+        typer.Option(
+            help='model; spatial: by direction, of a stereo recording, without a model; ensemble: by direction where that is sure, else by the model'
+        ),
+    ] = 'model',
+    sources: Annotated[
+        int | None,
+        typer.Option(help='of a model, keep only so many, the loudest; by direction, look for so many (2)'),
+    ] = None,
+    suffix: Annotated[str | None, typer.Option(help='wav or flac; default: as the input')] = None,
+    cue: Annotated[str, typer.Option(help='of directions: delay, or phase as in the paper on bootstrapping')] = 'delay',
+    apart: Annotated[
+        float, typer.Option(help='of directions: the largest distance of the two microphones in cm')
+    ] = 27.0,
+    switch: Annotated[
+        float | None,
+        typer.Option(help="confidence above which the ensemble takes directions; default: what the model's card tells"),
+    ] = None,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            '--objects', help='of a video: a file for each object that may sound, and a video that shows them'
+        ),
+    ] = False,
+    boxes: Annotated[
+        Path | None, typer.Option(help='with --objects: JSON of where they are (see avlib.datasets.object_tracks)')
+    ] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help='or the weights of Faster R-CNN that torchvision names, to find them')
+    ] = None,
+    depth: Annotated[
+        Path | None, typer.Option(help='with --objects: the folder of a depth network of transformers')
+    ] = None,
+    flow: Annotated[
+        Path | None,
+        typer.Option(
+            help='with --objects: the weights of RAFT that torchvision names; default: the flow of Lucas and Kanade'
+        ),
+    ] = None,
+):
     "Separate a recording into one file per source, loudest first, per query, or per visible object."
-    if rest and not query: raise ValueError('--rest is what queries leave of a recording: give --query, too')
-    if not objects and (boxes or detector or depth or flow): raise ValueError('--boxes, --detector, --depth and --flow are of a video: give --objects, too')
-    if objects: paths, told = _by_objects(mixture, model, out, suffix, query, (boxes, detector, depth, flow))
-    elif query: paths, told = _by_query(mixture, model, out, query, rest, suffix, method, sources)
-    else: paths, told = _separate(method, mixture, model, out, sources, suffix, (cue, apart), switch)
-    if told: typer.echo(told, err=True)
-    for path in paths: typer.echo(path)
+    if rest and not query:
+        raise ValueError('--rest is what queries leave of a recording: give --query, too')
+    if not objects and (boxes or detector or depth or flow):
+        raise ValueError('--boxes, --detector, --depth and --flow are of a video: give --objects, too')
+    if objects:
+        paths, told = _by_objects(mixture, model, out, suffix, query, (boxes, detector, depth, flow))
+    elif query:
+        paths, told = _by_query(mixture, model, out, query, rest, suffix, method, sources)
+    else:
+        paths, told = _separate(method, mixture, model, out, sources, suffix, (cue, apart), switch)
+    if told:
+        typer.echo(told, err=True)
+    for path in paths:
+        typer.echo(path)
 
 
 def _by_query(mixture, model, out, queries, rest, suffix, method, sources):
     from avlib.apps.separate_query import separate_by_query
-    if method != 'model': raise ValueError('--query needs a model that was trained on queries, and no other --method')
-    if sources is not None: raise ValueError('--query gives a file for each query; leave --sources out')
+
+    if method != 'model':
+        raise ValueError('--query needs a model that was trained on queries, and no other --method')
+    if sources is not None:
+        raise ValueError('--query gives a file for each query; leave --sources out')
     return separate_by_query(mixture, model or QUERIES, out, queries, rest, suffix)
 
 
@@ -62,70 +125,121 @@ def _by_objects(video, model, out, suffix, query, seeing):
     from avlib.models.depth import MonocularDepth
     from avlib.models.detector import FasterRcnn
     from avlib.models.optical_flow import Raft, lucas_kanade
+
     boxes, detector, depth, flow = seeing
-    if query: raise ValueError('--objects gives a file for each object; leave --query out')
-    return separate_by_objects(video, model or MOVING, out, boxes, FasterRcnn(detector) if detector else None, MonocularDepth(depth) if depth else None, Raft(flow) if flow else lucas_kanade, suffix)
+    if query:
+        raise ValueError('--objects gives a file for each object; leave --query out')
+    return separate_by_objects(
+        video,
+        model or MOVING,
+        out,
+        boxes,
+        FasterRcnn(detector) if detector else None,
+        MonocularDepth(depth) if depth else None,
+        Raft(flow) if flow else lucas_kanade,
+        suffix,
+    )
 
 
 def _separate(method, mixture, model, out, sources, suffix, direction, switch):
     from avlib.apps.separate_stereo import separate_by_direction, separate_by_ensemble
     from avlib.apps.separate import separate_file
-    if method not in ('model', 'spatial', 'ensemble'): raise ValueError(f'--method is model, spatial or ensemble; got "{method}"')
-    if method == 'spatial': return separate_by_direction(mixture, out, sources, suffix, *direction), ''
-    if not model: raise ValueError(f'--method {method} needs a model: --model NAME (see `avlib models`)')
-    if method == 'ensemble': return separate_by_ensemble(mixture, model, out, sources, suffix, *direction, switch)
+
+    if method not in ('model', 'spatial', 'ensemble'):
+        raise ValueError(f'--method is model, spatial or ensemble; got "{method}"')
+    if method == 'spatial':
+        return separate_by_direction(mixture, out, sources, suffix, *direction), ''
+    if not model:
+        raise ValueError(f'--method {method} needs a model: --model NAME (see `avlib models`)')
+    if method == 'ensemble':
+        return separate_by_ensemble(mixture, model, out, sources, suffix, *direction, switch)
     return separate_file(mixture, model, out, sources, suffix), ''
 
 
 @app.command()
-def localize(media: Annotated[Path, typer.Argument(help='a video, or a picture: PNG, JPEG and the like')],
-             out: Annotated[Path, typer.Option(help='folder for the map, the overlay and the JSON; made if need be')],
-             audio: Annotated[Optional[Path], typer.Option(help='the sound of a picture, or one in the place of the video\'s own')] = None,
-             model: Annotated[str, typer.Option(help='a model that localizes, by name (see `avlib models`) or path; the packaged one knows rendered scenes alone')] = SCENES,
-             every: Annotated[float, typer.Option(help='s between the moments of a video')] = .2):
+def localize(
+    media: Annotated[Path, typer.Argument(help='a video, or a picture: PNG, JPEG and the like')],
+    out: Annotated[Path, typer.Option(help='folder for the map, the overlay and the JSON; made if need be')],
+    audio: Annotated[
+        Path | None, typer.Option(help="the sound of a picture, or one in the place of the video's own")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help='a model that localizes, by name (see `avlib models`) or path; the packaged one knows rendered scenes alone'
+        ),
+    ] = SCENES,
+    every: Annotated[float, typer.Option(help='s between the moments of a video')] = 0.2,
+):
     "Show where in a picture or video the source of its sound is, and how sure the model is that there is one."
     from avlib.apps.localize import localize_file
-    for path in localize_file(media, model, out, audio, every): typer.echo(path)
+
+    for path in localize_file(media, model, out, audio, every):
+        typer.echo(path)
 
 
 @app.command()
 def models():
     "List the models that come with the package and those trained here."
     from avlib.training.checkpoints import bundled_models, trained_models
-    for name, path in {**bundled_models(), **trained_models()}.items(): typer.echo(f'{name}\t{path}')
+
+    for name, path in {**bundled_models(), **trained_models()}.items():
+        typer.echo(f'{name}\t{path}')
 
 # %% ../../nbs/apps/cli.ipynb #00000006
-def _names(text: str) -> list[str]: return [name for name in text.split(',') if name]
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(',') if name]
 
 
 @data.command()
-def add(folder: Annotated[Path, typer.Argument(help='recordings, in folders of any depth')],
-        name: Annotated[str, typer.Option(help='what the corpus shall be called')],
-        pattern: Annotated[str, typer.Option(help="what file names say, as '{label}_{speaker}_{index}'")] = '',
-        labels_from: Annotated[str, typer.Option(help='"folder" or "name": where labels are, without a pattern')] = '',
-        speakers_from: Annotated[str, typer.Option(help='"folder" or "name": where speakers are, without a pattern')] = '',
-        test_speakers: Annotated[str, typer.Option(help='comma-separated; heard in tests only')] = '',
-        valid_speakers: Annotated[str, typer.Option(help='comma-separated; heard in validation only')] = '',
-        held_out: Annotated[float, typer.Option(help='share of recordings kept from training for validation, and for test')] = .1,
-        seed: Annotated[int, typer.Option(help='of the split')] = 0,
-        skip_bad: Annotated[bool, typer.Option('--skip-bad', help='leave out files that cannot be used')] = False,
-        overwrite: Annotated[bool, typer.Option('--overwrite', help='replace a corpus of that name')] = False,
-        root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
+def add(
+    folder: Annotated[Path, typer.Argument(help='recordings, in folders of any depth')],
+    name: Annotated[str, typer.Option(help='what the corpus shall be called')],
+    pattern: Annotated[str, typer.Option(help="what file names say, as '{label}_{speaker}_{index}'")] = '',
+    labels_from: Annotated[str, typer.Option(help='"folder" or "name": where labels are, without a pattern')] = '',
+    speakers_from: Annotated[str, typer.Option(help='"folder" or "name": where speakers are, without a pattern')] = '',
+    test_speakers: Annotated[str, typer.Option(help='comma-separated; heard in tests only')] = '',
+    valid_speakers: Annotated[str, typer.Option(help='comma-separated; heard in validation only')] = '',
+    held_out: Annotated[
+        float, typer.Option(help='share of recordings kept from training for validation, and for test')
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help='of the split')] = 0,
+    skip_bad: Annotated[bool, typer.Option('--skip-bad', help='leave out files that cannot be used')] = False,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='replace a corpus of that name')] = False,
+    root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora'),
+):
     "Make a corpus of your own recordings."
     from avlib.corpora.folder import add_corpus, check_corpus
-    added = add_corpus(folder, name, root, pattern, labels_from, speakers_from, _names(valid_speakers), _names(test_speakers),
-                       held_out, seed, skip_bad, overwrite)
-    for line in added.skipped: typer.echo(f'skipped {line}', err=True)
+
+    added = add_corpus(
+        folder,
+        name,
+        root,
+        pattern,
+        labels_from,
+        speakers_from,
+        _names(valid_speakers),
+        _names(test_speakers),
+        held_out,
+        seed,
+        skip_bad,
+        overwrite,
+    )
+    for line in added.skipped:
+        typer.echo(f'skipped {line}', err=True)
     typer.echo(f'{added.manifest}: {len(added.clips)} clips ({added.ignored} other files)')
     typer.echo(check_corpus(name, root))
 
 
 @data.command()
-def check(name: Annotated[str, typer.Argument(help='a corpus that was added')],
-          root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
+def check(
+    name: Annotated[str, typer.Argument(help='a corpus that was added')],
+    root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora'),
+):
     "Read a corpus through, and tell what it holds and what is wrong."
     from avlib.corpora.folder import check_corpus
     from avlib.corpora.links import read_link
+
     linked = read_link(root / name)
     typer.echo(_found(linked, linked.find()) if linked else check_corpus(name, root))
 
@@ -133,52 +247,92 @@ def check(name: Annotated[str, typer.Argument(help='a corpus that was added')],
 def _link_listed(kind, folder, root, options):
     "Link a list of videos, and tell what of it is not there."
     from avlib.corpora.video_corpora import link_listed
-    if options: raise ValueError(f'{kind} has no option {", ".join(options)}')
+
+    if options:
+        raise ValueError(f'{kind} has no option {", ".join(options)}')
     path, found = link_listed(kind, folder, root)
     for lost, why in ((found.missing, 'listed, but missing'), (found.damaged, 'not usable')):
-        if lost: typer.echo(f'{len(lost)} {why}: {"; ".join(lost[:3])}{" …" * (len(lost) > 3)}', err=True)
-    typer.echo(f'{path}: {len(found.clips)} clips of {len({clip.label for clip in found.clips})} labels; next: make repro PROFILE=small CORPUS={kind}')
+        if lost:
+            typer.echo(f'{len(lost)} {why}: {"; ".join(lost[:3])}{" …" * (len(lost) > 3)}', err=True)
+    typer.echo(
+        f'{path}: {len(found.clips)} clips of {len({clip.label for clip in found.clips})} labels; next: make repro PROFILE=small CORPUS={kind}'
+    )
 
 
 def _link_videos(kind, folder, root, options):
     "Link videos that are of use to one paper."
     from avlib.corpora.video_links import link_videos
-    if options: raise ValueError(f'{kind} has no option {", ".join(options)}')
+
+    if options:
+        raise ValueError(f'{kind} has no option {", ".join(options)}')
     link, counts = link_videos(kind, folder, root)
-    typer.echo(f'{kind}: {", ".join(f"{count} for {split}" for split, count in counts.items())}, for {link.paper} in {link.root}; next: make repro PROFILE=paper CORPUS={kind}')
+    typer.echo(
+        f'{kind}: {", ".join(f"{count} for {split}" for split, count in counts.items())}, for {link.paper} in {link.root}; next: make repro PROFILE=paper CORPUS={kind}'
+    )
 
 
-def _found(link, found): return f'{link.name}: {len(found)} {"mixtures" if link.mixed else "utterances"} in {link.root}'
+def _found(link, found):
+    return f'{link.name}: {len(found)} {"mixtures" if link.mixed else "utterances"} in {link.root}'
 
 
 @data.command()
-def link(kind: Annotated[str, typer.Argument(help='wsj0-2mix, libri2mix, librispeech; music21, vggsound; flickr-soundnet, asiw, ave; or stereo: recordings of your own, of two voices at once and with two channels or more')],
-         folder: Annotated[Path, typer.Argument(help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech, the list of videos and their sounds, or the recordings')],
-         rate: Annotated[Optional[int], typer.Option(help='Hz, of WSJ0-2mix (default 8000) or Libri2Mix (default 16000): 8000 or 16000')] = None,
-         mode: Annotated[Optional[str], typer.Option(help='min (the default) or max, likewise')] = None,
-         noisy: Annotated[bool, typer.Option('--noisy', help='Libri2Mix with its noise')] = False,
-         train: Annotated[Optional[str], typer.Option(help='training part of Libri2Mix: train-360 (the default) or train-100; of LibriSpeech: its subsets, comma-separated (train-clean-100)')] = None,
-         root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
+def link(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help='wsj0-2mix, libri2mix, librispeech; music21, vggsound; flickr-soundnet, asiw, ave; or stereo: recordings of your own, of two voices at once and with two channels or more'
+        ),
+    ],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help='where you have it: the folder that holds 2speakers, Libri2Mix or LibriSpeech, the list of videos and their sounds, or the recordings'
+        ),
+    ],
+    rate: Annotated[
+        int | None, typer.Option(help='Hz, of WSJ0-2mix (default 8000) or Libri2Mix (default 16000): 8000 or 16000')
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help='min (the default) or max, likewise')] = None,
+    noisy: Annotated[bool, typer.Option('--noisy', help='Libri2Mix with its noise')] = False,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help='training part of Libri2Mix: train-360 (the default) or train-100; of LibriSpeech: its subsets, comma-separated (train-clean-100)'
+        ),
+    ] = None,
+    root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora'),
+):
     "Use a published corpus, or stereo recordings, that you have on disk; nothing is copied."
     from avlib.corpora.links import link_corpus
     from avlib.corpora.video_links import PAPERS
     from avlib.corpora.video_corpora import LISTED
-    if kind == 'librispeech' and train: train = _names(train)
+
+    if kind == 'librispeech' and train:
+        train = _names(train)
     rate = rate or {'wsj0-2mix': 8000, 'libri2mix': 16000}.get(kind)
-    options = {name: value for name, value in (('rate', rate), ('mode', mode), ('noisy', noisy), ('train', train)) if value}
-    if kind in LISTED: return _link_listed(kind, folder, root, options)
-    if kind in PAPERS: return _link_videos(kind, folder, root, options)
+    options = {
+        name: value for name, value in (('rate', rate), ('mode', mode), ('noisy', noisy), ('train', train)) if value
+    }
+    if kind in LISTED:
+        return _link_listed(kind, folder, root, options)
+    if kind in PAPERS:
+        return _link_videos(kind, folder, root, options)
     linked, found = link_corpus(kind, folder, root, **options)
-    typer.echo(f'{_found(linked, found)}; next: make repro PROFILE={"paper" if linked.known else "small"} CORPUS={linked.name}')
+    typer.echo(
+        f'{_found(linked, found)}; next: make repro PROFILE={"paper" if linked.known else "small"} CORPUS={linked.name}'
+    )
 
 
 @data.command()
-def digits(name: Annotated[str, typer.Option(help='what the corpus shall be called')] = 'digits',
-           rate: Annotated[int, typer.Option(help='Hz')] = 8000,
-           root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora')):
+def digits(
+    name: Annotated[str, typer.Option(help='what the corpus shall be called')] = 'digits',
+    rate: Annotated[int, typer.Option(help='Hz')] = 8000,
+    root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora'),
+):
     "Make a corpus of digits spoken by embedded voices; scenes with it hold handwritten digits."
     from avlib.corpora.folder import check_corpus
     from avlib.synthesis.spoken_digits import add_digits
+
     add_digits(name, root, rate)
     typer.echo(check_corpus(name, root))
 
@@ -189,27 +343,39 @@ def judge():
 
 
 @evaluate.command()
-def localization(predictions: Annotated[Path, typer.Option(help='folder of maps: ID.npy for each annotated clip, VIDEO__AUDIO.npy for each negative')],
-                 annotations: Annotated[Path, typer.Option(help='vggss.json, or the folder of the XML files of Flickr-SoundNet')],
-                 negatives: Annotated[Optional[Path], typer.Option(help='list of pairs without a source: video,audio,label')] = None,
-                 area: Annotated[float, typer.Option(help='a prediction is this share of the frame, where the map is largest')] = .5,
-                 threshold: Annotated[Optional[float], typer.Option(help='or it is where the map is so large')] = None,
-                 iou: Annotated[float, typer.Option(help='a source counts as found above this consensus IoU')] = .5,
-                 confidence: Annotated[str, typer.Option(help='of a map: max, or top-quarter, as in the published evaluation')] = 'max',
-                 out: Annotated[Optional[Path], typer.Option(help='JSON file for the figures')] = None):
+def localization(
+    predictions: Annotated[
+        Path, typer.Option(help='folder of maps: ID.npy for each annotated clip, VIDEO__AUDIO.npy for each negative')
+    ],
+    annotations: Annotated[Path, typer.Option(help='vggss.json, or the folder of the XML files of Flickr-SoundNet')],
+    negatives: Annotated[Path | None, typer.Option(help='list of pairs without a source: video,audio,label')] = None,
+    area: Annotated[
+        float, typer.Option(help='a prediction is this share of the frame, where the map is largest')
+    ] = 0.5,
+    threshold: Annotated[float | None, typer.Option(help='or it is where the map is so large')] = None,
+    iou: Annotated[float, typer.Option(help='a source counts as found above this consensus IoU')] = 0.5,
+    confidence: Annotated[
+        str, typer.Option(help='of a map: max, or top-quarter, as in the published evaluation')
+    ] = 'max',
+    out: Annotated[Path | None, typer.Option(help='JSON file for the figures')] = None,
+):
     "Localization accuracy, AP, max-F1 and AUROC of maps, by size of the source and kind of negative, beside the center prior's."
     from avlib.io.files import write_json
     from avlib.apps.evaluate_maps import score_maps, summary, summary_text
-    if not 0 <= iou < 1: raise ValueError(f'--iou is from 0 to below 1; got {iou}')
+
+    if not 0 <= iou < 1:
+        raise ValueError(f'--iou is from 0 to below 1; got {iou}')
     told = summary(score_maps(predictions, annotations, negatives, area, threshold, confidence), iou)
     rule = f'the largest {100 * area:g}% of the frame' if threshold is None else f'values from {threshold} on'
     typer.echo(f'predictions: {rule}; found: cIoU above {iou}; in %\n{summary_text(told)}')
-    if out: write_json(out, {'rule': rule, 'iou': iou, 'confidence': confidence, **told})
+    if out:
+        write_json(out, {'rule': rule, 'iou': iou, 'confidence': confidence, **told})
 
 # %% ../../nbs/apps/cli.ipynb #00000008
 def main():
     "Entry point of `avlib`: errors about files, settings and arguments become one line and exit status 1."
-    try: app()
+    try:
+        app()
     except (ValueError, OSError, ImportError) as error:
         print(f'avlib: {error}', file=sys.stderr)
         raise SystemExit(1)

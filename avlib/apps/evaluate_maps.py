@@ -17,11 +17,26 @@ from tqdm.auto import tqdm
 from ..corpora.manifest import ManifestError
 from ..datasets.negatives import read_negatives
 from ..corpora.localization_benchmarks import read_benchmark
-from ..metrics.localization import SIZES, auroc, average_precision, balanced, box_map, center_prior, consensus_iou, localization_accuracy, max_f1, size_group, top_area
+from avlib.metrics.localization import (
+    SIZES,
+    auroc,
+    average_precision,
+    balanced,
+    box_map,
+    center_prior,
+    consensus_iou,
+    localization_accuracy,
+    max_f1,
+    size_group,
+    top_area,
+)
 
 # %% ../../nbs/apps/evaluate_maps.ipynb #00000005
 FRAME = 224
-CONFIDENCES = ('max', 'top-quarter')         # of the map, as in the paper, or the mean of its largest quarter, as in the published evaluation
+CONFIDENCES = (
+    'max',
+    'top-quarter',
+)  # of the map, as in the paper, or the mean of its largest quarter, as in the published evaluation
 
 
 def map_name(video: str, audio: str) -> str:
@@ -31,31 +46,40 @@ def map_name(video: str, audio: str) -> str:
 
 def read_map(path) -> torch.Tensor:
     "A map `[H, W]`, bool or float. Raises ManifestError, which names the file, for one that isn't whole, has another shape, or holds what is no finite number."
-    try: values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error: raise ManifestError(f'{path}: is no whole NumPy array ({error}); save the map by numpy.save') from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or not values.size or values.dtype.kind not in 'bfiu': raise ManifestError(f'{path}: should be a map [height, width] of numbers; got {getattr(values, "shape", type(values).__name__)} of {getattr(values, "dtype", "several")}')
-    if not np.isfinite(values).all(): raise ManifestError(f'{path}: holds NaN or infinite values; mend the model')
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ManifestError(f'{path}: is no whole NumPy array ({error}); save the map by numpy.save') from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or not values.size or values.dtype.kind not in 'bfiu':
+        raise ManifestError(
+            f'{path}: should be a map [height, width] of numbers; got {getattr(values, "shape", type(values).__name__)} of {getattr(values, "dtype", "several")}'
+        )
+    if not np.isfinite(values).all():
+        raise ManifestError(f'{path}: holds NaN or infinite values; mend the model')
     return torch.from_numpy(values if values.dtype in (bool, np.float32) else values.astype(np.float64))
 
 
-def prediction_of(found, area: float = .5, threshold: float | None = None) -> torch.Tensor:
+def prediction_of(found, area: float = 0.5, threshold: float | None = None) -> torch.Tensor:
     "Which pixels of a frame of 224 a map shows, `[224, 224]` bool: those at a `threshold` or above, or else the largest values, a share `area` of the frame (see `top_area`)."
     if found.shape != (FRAME, FRAME):
         mode = {'mode': 'nearest'} if found.dtype == torch.bool else {'mode': 'bicubic', 'align_corners': False}
         found = F.interpolate(found[None, None].double(), (FRAME, FRAME), **mode)[0, 0].to(found.dtype)
-    if found.dtype == torch.bool: return found
+    if found.dtype == torch.bool:
+        return found
     return top_area(found, area) if threshold is None else found >= threshold
 
 
 def confidence_of(found, how: str = 'max') -> float:
     "How sure a map is that anything is to be seen that sounds: its maximum, or the mean of its largest quarter."
-    if how not in CONFIDENCES: raise ValueError(f'confidence is one of {", ".join(CONFIDENCES)}; got "{how}"')
+    if how not in CONFIDENCES:
+        raise ValueError(f'confidence is one of {", ".join(CONFIDENCES)}; got "{how}"')
     values = found.double().flatten()
     return values.max().item() if how == 'max' else values.topk(max(1, len(values) // 4)).values.mean().item()
 
 # %% ../../nbs/apps/evaluate_maps.ipynb #00000008
 class Frames(NamedTuple):
     "Of each frame its cIoU (0 without a source), confidence, size group and kind of negative ('' where it has none), and the cIoU of the center prior."
+
     iou: list
     confidence: list
     sizes: list
@@ -63,91 +87,181 @@ class Frames(NamedTuple):
     prior: list
 
 
-def score_maps(predictions, annotations, negatives=None, area: float = .5, threshold: float | None = None, confidence: str = 'max', progress: bool = True) -> Frames:
+def score_maps(
+    predictions,
+    annotations,
+    negatives=None,
+    area: float = 0.5,
+    threshold: float | None = None,
+    confidence: str = 'max',
+    progress: bool = True,
+) -> Frames:
     """Judge the maps in the folder `predictions`, one for each annotated clip (see `read_benchmark`), and one for each pair in the list `negatives` (see `read_negatives`), if one is given.
 
     `area`, `threshold`: how maps become predictions, see `prediction_of`; `confidence`: see `confidence_of`. Raises ManifestError where maps are missing, broken, or belong to no frame, and for broken lists.
     """
-    if not 0 < area <= 1 or not (threshold is None or np.isfinite(threshold)): raise ValueError(f'the area is a share of the frame above 0, at most 1, a threshold a number; got {area}, {threshold}')
+    if not 0 < area <= 1 or not (threshold is None or np.isfinite(threshold)):
+        raise ValueError(
+            f'the area is a share of the frame above 0, at most 1, a threshold a number; got {area}, {threshold}'
+        )
     known = read_benchmark(annotations)
     asked = [(clip, clip, '') for clip in known.boxes] + (read_negatives(negatives, known.classes) if negatives else [])
     _check_names(Path(predictions), [map_name(video, audio) for video, audio, _ in asked])
     frames, disc = Frames([], [], [], [], []), center_prior(FRAME)
     for video, audio, kind in tqdm(asked, desc='judging', unit='map', disable=not progress, mininterval=1):
         found = read_map(Path(predictions) / map_name(video, audio))
-        frames.confidence.append(confidence_of(found, confidence)); frames.kinds.append(kind)
+        frames.confidence.append(confidence_of(found, confidence))
+        frames.kinds.append(kind)
         g = box_map([] if kind else known.boxes[video], FRAME, known.annotators)
-        shares = [0., 0.] if kind else consensus_iou(torch.stack([prediction_of(found, area, threshold), disc]), g).tolist()
-        frames.iou.append(shares[0]); frames.prior.append(shares[1]); frames.sizes.append('' if kind else size_group(g))
+        shares = (
+            [0.0, 0.0]
+            if kind
+            else consensus_iou(torch.stack([prediction_of(found, area, threshold), disc]), g).tolist()
+        )
+        frames.iou.append(shares[0])
+        frames.prior.append(shares[1])
+        frames.sizes.append('' if kind else size_group(g))
     return frames
 
 
 def _check_names(folder, names):
-    if not folder.is_dir(): raise ManifestError(f'{folder}: there is no such folder of maps')
+    if not folder.is_dir():
+        raise ManifestError(f'{folder}: there is no such folder of maps')
     there, wanted = {path.name for path in folder.glob('*.npy')}, Counter(names)
-    if twice := [name for name in wanted if wanted[name] > 1]: raise ManifestError(f'two frames would have the map {twice[0]}; if a clip is annotated, and listed as a negative, too, take it out of one of the lists')
-    if odd := [name for name in wanted if set(name) & set('/\\\0')]: raise ManifestError(f'no file can be named {odd[0]!r}; mend the names of clips')
+    if twice := [name for name in wanted if wanted[name] > 1]:
+        raise ManifestError(
+            f'two frames would have the map {twice[0]}; if a clip is annotated, and listed as a negative, too, take it out of one of the lists'
+        )
+    if odd := [name for name in wanted if set(name) & set('/\\\0')]:
+        raise ManifestError(f'no file can be named {odd[0]!r}; mend the names of clips')
     wanted = set(wanted)
-    for some, what in ((wanted - there, 'misses {}: every frame needs a map'), (there - wanted, 'holds {}, of no frame that is annotated; take out what does not belong there, or give the list of negatives')):
-        if some: raise ManifestError(f'{folder}: ' + what.format(f'{len(some)} of {len(wanted)} maps, such as {min(some)}' if some <= wanted else f'{len(some)} maps, such as {min(some)}'))
+    for some, what in (
+        (wanted - there, 'misses {}: every frame needs a map'),
+        (
+            there - wanted,
+            'holds {}, of no frame that is annotated; take out what does not belong there, or give the list of negatives',
+        ),
+    ):
+        if some:
+            raise ManifestError(
+                f'{folder}: '
+                + what.format(
+                    f'{len(some)} of {len(wanted)} maps, such as {min(some)}'
+                    if some <= wanted
+                    else f'{len(some)} maps, such as {min(some)}'
+                )
+            )
 
 
-def summary(frames: Frames, gamma: float = .5, seed: int = 0) -> dict:
+def summary(frames: Frames, gamma: float = 0.5, seed: int = 0) -> dict:
     "LocAcc of the maps and of the center prior, AP, max-F1 and AUROC at a cIoU above `gamma`; LocAcc by size; the others by kind of negative, each with as many frames with a source, drawn by `seed`. In %, but for numbers of frames. Raises ValueError for a `gamma` outside [0, 1)."
-    if not 0 <= gamma < 1: raise ValueError(f'a source counts as found above a cIoU from 0 to below 1; got {gamma}')
+    if not 0 <= gamma < 1:
+        raise ValueError(f'a source counts as found above a cIoU from 0 to below 1; got {gamma}')
     positive = [not kind for kind in frames.kinds]
     here = lambda values: [value for value, there in zip(values, positive) if there]
     accuracy = lambda values: round(100 * localization_accuracy(values, gamma), 2)
     by_size = {size: [u for u, own in zip(frames.iou, frames.sizes) if own == size] for size in SIZES}
-    told = {'positives': sum(positive), 'negatives': len(positive) - sum(positive), 'LocAcc': accuracy(here(frames.iou)), 'center prior': accuracy(here(frames.prior)), **_detection(frames, positive, range(len(positive)), gamma)}
-    return {**told, 'by size': {size: {'frames': len(own), 'LocAcc': accuracy(own)} for size, own in by_size.items() if own},
-            'by kind': {kind: {'frames': len(chosen), **_detection(frames, positive, chosen.tolist(), gamma)} for kind, chosen in balanced(frames.kinds, seed).items()}}
+    told = {
+        'positives': sum(positive),
+        'negatives': len(positive) - sum(positive),
+        'LocAcc': accuracy(here(frames.iou)),
+        'center prior': accuracy(here(frames.prior)),
+        **_detection(frames, positive, range(len(positive)), gamma),
+    }
+    return {
+        **told,
+        'by size': {size: {'frames': len(own), 'LocAcc': accuracy(own)} for size, own in by_size.items() if own},
+        'by kind': {
+            kind: {'frames': len(chosen), **_detection(frames, positive, chosen.tolist(), gamma)}
+            for kind, chosen in balanced(frames.kinds, seed).items()
+        },
+    }
 
 
 def _detection(frames, positive, chosen, gamma):
     iou, confidence, positive = ([values[i] for i in chosen] for values in (frames.iou, frames.confidence, positive))
-    told = {'AP': average_precision(iou, confidence, positive, gamma), 'max-F1': max_f1(iou, confidence, positive, gamma)}
-    if not all(positive): told['AUROC'] = auroc(confidence, positive)
+    told = {
+        'AP': average_precision(iou, confidence, positive, gamma),
+        'max-F1': max_f1(iou, confidence, positive, gamma),
+    }
+    if not all(positive):
+        told['AUROC'] = auroc(confidence, positive)
     return {name: round(100 * value, 2) for name, value in told.items()}
 
 # %% ../../nbs/apps/evaluate_maps.ipynb #00000009
 def summary_text(told: dict) -> str:
     "A `summary` in lines to read, in %."
     row = lambda values: ', '.join(f'{name} {value:.2f}' for name, value in values.items() if isinstance(value, float))
-    return '\n'.join([f'{told["positives"]} frames with a source, {told["negatives"]} without: {row(told)}',
-                      *(f'{name}, {own["frames"]} frames: {row(own)}' for part in ('by size', 'by kind') for name, own in told[part].items())])
+    return '\n'.join(
+        [
+            f'{told["positives"]} frames with a source, {told["negatives"]} without: {row(told)}',
+            *(
+                f'{name}, {own["frames"]} frames: {row(own)}'
+                for part in ('by size', 'by kind')
+                for name, own in told[part].items()
+            ),
+        ]
+    )
 
 # %% ../../nbs/apps/evaluate_maps.ipynb #00000010
-AREAS = (.05, .1, .15, .2, .3, .4, .5, .6, .7, .8, .9)
+AREAS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def find_source(method, example: dict) -> dict:
     "`loc_acc` of a frame with its sound, as `score_localization` tells it, and nothing else: for every epoch of a training."
     found = method.localize(example['audio'][None], example['image'][None])[0].cpu()
     size = example['image'].shape[-1]
-    return {'loc_acc': _hit(consensus_iou(top_area(_wide(found, size), method.settings.area)[None], box_map(example['boxes'].cpu(), size))[0])}
+    return {
+        'loc_acc': _hit(
+            consensus_iou(
+                top_area(_wide(found, size), method.settings.area)[None], box_map(example['boxes'].cpu(), size)
+            )[0]
+        )
+    }
 
 
 def score_localization(method, example: dict) -> dict:
     """Scores of a frame `image [3, S, S]` with a sound `audio [T]`, of which `boxes [n, 4]` are around what sounds: `kind` of negative, the share of the frame that is `covered` by the boxes; for each of the method's `maps` its confidences (see `confidence_of`) and the `iou` for predictions of the `AREAS` (none for negatives);
     the `iou` of discs in the `center` of these areas; and `loc_acc`, 100 where the map 'both', cut off at the area of the method's settings, has found the source, else 0. Raises ValueError where that area is none of `AREAS`."""
     size, area = example['image'].shape[-1], method.settings.area
-    if area not in AREAS: raise ValueError(f'predictions are judged at the areas {", ".join(map(str, AREAS))}; got {area}')
+    if area not in AREAS:
+        raise ValueError(f'predictions are judged at the areas {", ".join(map(str, AREAS))}; got {area}')
     g = box_map(example['boxes'].cpu(), size)
-    maps = {name: _judged(found[0].cpu(), g, example['kind']) for name, found in method.maps(example['audio'][None], example['image'][None]).items()}
-    center = [] if example['kind'] else consensus_iou(torch.stack([center_prior(size, share) for share in AREAS]), g).tolist()
-    return {'kind': example['kind'], 'covered': g.gt(0).float().mean().item(), 'center': [round(share, 4) for share in center], 'maps': maps,
-            **({} if example['kind'] else {'loc_acc': _hit(maps['both']['iou'][AREAS.index(area)])})}
+    maps = {
+        name: _judged(found[0].cpu(), g, example['kind'])
+        for name, found in method.maps(example['audio'][None], example['image'][None]).items()
+    }
+    center = (
+        []
+        if example['kind']
+        else consensus_iou(torch.stack([center_prior(size, share) for share in AREAS]), g).tolist()
+    )
+    return {
+        'kind': example['kind'],
+        'covered': g.gt(0).float().mean().item(),
+        'center': [round(share, 4) for share in center],
+        'maps': maps,
+        **({} if example['kind'] else {'loc_acc': _hit(maps['both']['iou'][AREAS.index(area)])}),
+    }
 
 
-def _hit(iou): return 100. * (round(float(iou), 4) > .5)
+def _hit(iou):
+    return 100.0 * (round(float(iou), 4) > 0.5)
 
 
-def _wide(found, size): return F.interpolate(found[None, None].float(), (size, size), mode='bicubic', align_corners=False)[0, 0]
+def _wide(found, size):
+    return F.interpolate(found[None, None].float(), (size, size), mode='bicubic', align_corners=False)[0, 0]
 
 
 def _judged(found, g, kind):
     told = {how: confidence_of(found, how) for how in CONFIDENCES}
-    if kind: return {**told, 'iou': []}
+    if kind:
+        return {**told, 'iou': []}
     wide = _wide(found, len(g))
-    return {**told, 'iou': [round(share, 4) for share in consensus_iou(torch.stack([top_area(wide, area) for area in AREAS]), g).tolist()]}
+    return {
+        **told,
+        'iou': [
+            round(share, 4)
+            for share in consensus_iou(torch.stack([top_area(wide, area) for area in AREAS]), g).tolist()
+        ],
+    }

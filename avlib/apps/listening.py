@@ -21,6 +21,7 @@ LEVEL_DB = -26.0
 
 class Card(NamedTuple):
     "A question as it is put: its words, the `sounds` by title, and what each of the `options` means."
+
     words: str
     sounds: dict
     options: dict
@@ -29,23 +30,35 @@ class Card(NamedTuple):
 @dataclass(frozen=True)
 class Preference:
     "Which of two `sounds`, by the names of methods, is the better part of `mixture`, `[T]` each: of what is `wanted`. Raises ValueError for other than two, and for silent ones."
+
     id: str
     wanted: str
     mixture: torch.Tensor
     sounds: dict
 
     def __post_init__(self):
-        if len(self.sounds) != 2: raise ValueError(f'{self.id}: two sounds are compared; got {", ".join(self.sounds) or "none"}')
-        for name, sound in self.sounds.items(): _check(self.id, name, sound)
+        if len(self.sounds) != 2:
+            raise ValueError(f'{self.id}: two sounds are compared; got {", ".join(self.sounds) or "none"}')
+        for name, sound in self.sounds.items():
+            _check(self.id, name, sound)
 
     def card(self, rng) -> Card:
         first, second = rng.permutation(sorted(self.sounds)).tolist()
-        return Card(f'Which one is {self.wanted} out of the mixture, better separated?', {'mixture': self.mixture, 'A': set_level(self.sounds[first], LEVEL_DB), 'B': set_level(self.sounds[second], LEVEL_DB)}, {'A': first, 'B': second})
+        return Card(
+            f'Which one is {self.wanted} out of the mixture, better separated?',
+            {
+                'mixture': self.mixture,
+                'A': set_level(self.sounds[first], LEVEL_DB),
+                'B': set_level(self.sounds[second], LEVEL_DB),
+            },
+            {'A': first, 'B': second},
+        )
 
 
 @dataclass(frozen=True)
 class Recognition:
     "What is to be heard in the `sound [T]` that a `method` gave when `asked` for one of two things, the other being `other`. Raises ValueError where it is silent, or both are the same."
+
     id: str
     method: str
     asked: str
@@ -53,17 +66,25 @@ class Recognition:
     sound: torch.Tensor
 
     def __post_init__(self):
-        if self.asked == self.other: raise ValueError(f'{self.id}: two things are told apart; both are "{self.asked}"')
+        if self.asked == self.other:
+            raise ValueError(f'{self.id}: two things are told apart; both are "{self.asked}"')
         _check(self.id, self.method, self.sound)
 
     def card(self, rng) -> Card:
         meaning = {self.asked: 'correct', self.other: 'wrong'}
         first, second = rng.permutation(sorted(meaning)).tolist()
-        return Card('Which sound do you hear?', {'sound': set_level(self.sound, LEVEL_DB)}, {f'A: {first}': meaning[first], f'B: {second}': meaning[second], 'both': 'both', 'none of them': 'none'})
+        return Card(
+            'Which sound do you hear?',
+            {'sound': set_level(self.sound, LEVEL_DB)},
+            {f'A: {first}': meaning[first], f'B: {second}': meaning[second], 'both': 'both', 'none of them': 'none'},
+        )
 
 
 def _check(id, name, sound):
-    if sound.ndim != 1 or not torch.isfinite(sound).all() or level_db(sound) < -90: raise ValueError(f'{id}: the sound of "{name}" is [T], finite and not silent; leave the question out, or mend it')
+    if sound.ndim != 1 or not torch.isfinite(sound).all() or level_db(sound) < -90:
+        raise ValueError(
+            f'{id}: the sound of "{name}" is [T], finite and not silent; leave the question out, or mend it'
+        )
 
 # %% ../../nbs/apps/listening.ipynb #00000007
 class Study:
@@ -71,13 +92,19 @@ class Study:
 
     Raises ValueError for a listener without a name, questions of the same id, and a file that holds something else.
     """
+
     def __init__(self, questions, path, listener: str, seed: int = 0):
-        if not listener.strip(): raise ValueError('a listener has a name, or a number')
+        if not listener.strip():
+            raise ValueError('a listener has a name, or a number')
         questions = {question.id: question for question in questions}
         rng = np.random.default_rng([seed, zlib.crc32(listener.encode())])
         self.cards = {id: questions[id].card(rng) for id in rng.permutation(sorted(questions)).tolist()}
         self.questions, self.path, self.listener = questions, Path(path), listener
-        self.answered = {row['question'] for row in read_answers(path) if row['listener'] == listener} if self.path.is_file() else set()
+        self.answered = (
+            {row['question'] for row in read_answers(path) if row['listener'] == listener}
+            if self.path.is_file()
+            else set()
+        )
 
     @property
     def current(self) -> str | None:
@@ -86,23 +113,38 @@ class Study:
 
     def answer(self, option: str):
         "Write what was chosen of the current question. Raises ValueError for an option that it hasn't, and where nothing is left to answer."
-        if self.current is None: raise ValueError('all questions are answered')
+        if self.current is None:
+            raise ValueError('all questions are answered')
         card, question = self.cards[self.current], self.questions[self.current]
-        if option not in card.options: raise ValueError(f'the options are {", ".join(card.options)}; got "{option}"')
-        append_jsonl(self.path, {'listener': self.listener, 'question': question.id, 'kind': type(question).__name__.lower(), 'method': getattr(question, 'method', ''), 'answer': card.options[option], 'options': list(card.options.values())})
+        if option not in card.options:
+            raise ValueError(f'the options are {", ".join(card.options)}; got "{option}"')
+        append_jsonl(
+            self.path,
+            {
+                'listener': self.listener,
+                'question': question.id,
+                'kind': type(question).__name__.lower(),
+                'method': getattr(question, 'method', ''),
+                'answer': card.options[option],
+                'options': list(card.options.values()),
+            },
+        )
         self.answered.add(question.id)
 
 
 def read_answers(path) -> list[dict]:
     "The answers in a file. Raises ValueError, which names the file, where it is missing or something else."
-    if not Path(path).is_file(): raise ValueError(f'{path}: there are no answers yet; collect them by nbs/tutorials/study.ipynb')
+    if not Path(path).is_file():
+        raise ValueError(f'{path}: there are no answers yet; collect them by nbs/tutorials/study.ipynb')
     rows = read_jsonl(path)
-    if wrong := [i for i, row in enumerate(rows, 1) if not {'listener', 'question', 'kind', 'answer'} <= set(row)]: raise ValueError(f'{path}, line {wrong[0]}: is no answer of a listening study; give another file')
+    if wrong := [i for i, row in enumerate(rows, 1) if not {'listener', 'question', 'kind', 'answer'} <= set(row)]:
+        raise ValueError(f'{path}, line {wrong[0]}: is no answer of a listening study; give another file')
     return rows
 
 # %% ../../nbs/apps/listening.ipynb #00000009
 class Share(NamedTuple):
     "A share of `count` answers from 0 to 1, and its 95 % interval."
+
     mean: float
     low: float
     high: float
@@ -112,8 +154,10 @@ class Share(NamedTuple):
 def share(hits: int, count: int) -> Share:
     "Of counted answers; raises ValueError for none."
     from scipy.stats import binomtest
-    if not count: raise ValueError('no answers were given')
-    interval = binomtest(hits, count).proportion_ci(.95)
+
+    if not count:
+        raise ValueError('no answers were given')
+    interval = binomtest(hits, count).proportion_ci(0.95)
     return Share(hits / count, interval.low, interval.high, count)
 
 

@@ -13,7 +13,17 @@ from torch.nn import functional as F
 
 from ..io.audio import read_audio
 from ..io.files import atomic_path, write_json
-from ..io.video import PICTURES, MediaError, as_seen, read_image, sound_around, video_frames, video_info, video_sound, write_video
+from avlib.io.video import (
+    PICTURES,
+    MediaError,
+    as_seen,
+    read_image,
+    sound_around,
+    video_frames,
+    video_info,
+    video_sound,
+    write_video,
+)
 from ..dsp.mixing import level_db
 from ..dsp.resample import resample
 from ..training.checkpoints import load_model
@@ -28,30 +38,34 @@ def boxes_of(mask) -> list[list[int]]:
     return [[found[i][1].start, found[i][0].start, found[i][1].stop, found[i][0].stop] for i in order]
 
 
-HEAT = torch.tensor([1., .35, 0.])
+HEAT = torch.tensor([1.0, 0.35, 0.0])
 
 
 def overlay(frame, heat, boxes) -> torch.Tensor:
     "A frame `[3, H, W]` under a map `[H, W]` from 0 to 1, in the colour of fire, with white boxes."
-    shown = frame * (1 - .7 * heat) + .7 * heat * HEAT[:, None, None]
+    shown = frame * (1 - 0.7 * heat) + 0.7 * heat * HEAT[:, None, None]
     for x0, y0, x1, y1 in boxes:
-        shown[:, y0:y1, [x0, x1 - 1]] = 1.
-        shown[:, [y0, y1 - 1], x0:x1] = 1.
+        shown[:, y0:y1, [x0, x1 - 1]] = 1.0
+        shown[:, [y0, y1 - 1], x0:x1] = 1.0
     return shown
 
 # %% ../../nbs/apps/localize.ipynb #0000000b
 BATCH = 16
 
 
-def localize_file(media, model, out, audio=None, every: float = .2, runs='runs') -> list[Path]:
+def localize_file(media, model, out, audio=None, every: float = 0.2, runs='runs') -> list[Path]:
     """Write `out/STEM.npy`, the maps `[moment, h, w]` of a video (or `[h, w]` of a picture), `STEM-overlay.mp4` (or `.png`), and `STEM.json`: for each moment its `time` in s, `confidence`, the probability that anything visible sounds (of a model whose card has no `presence`, null), the map's `maximum`, and `boxes` in pixels of the frame around the share of it that the model's predictions show; returns the paths.
 
     `model`: a name or path (see `load_model`); `audio`: a sound in the place of the video's own, or for a picture, of which maps of all its stretches are averaged. `every`: s between moments of a video. Where a moment is silent, nothing sounds: no boxes, `confidence` 0, and no `maximum`.
     Raises MediaError and AudioError, which name the file, for media that can't be used, ValueError for a model that doesn't localize; nothing is written then.
     """
     method, card = load_model(model, runs)
-    if not hasattr(method, 'localize') or not {'size', 'seconds'} <= set(card.get('prepared', {})): raise ValueError(f'the model "{model}" does not localize; give one that `make repro` trained for the paper on localization')
-    if not every > 0: raise ValueError(f'moments lie some time apart; got {every} s')
+    if not hasattr(method, 'localize') or not {'size', 'seconds'} <= set(card.get('prepared', {})):
+        raise ValueError(
+            f'the model "{model}" does not localize; give one that `make repro` trained for the paper on localization'
+        )
+    if not every > 0:
+        raise ValueError(f'moments lie some time apart; got {every} s')
     still = Path(media).suffix.lower() in PICTURES
     sound, rate = _sound(media, audio, still, card['rate'])
     times = _moments(media, sound, rate, still, card['prepared']['seconds'], every)
@@ -59,31 +73,53 @@ def localize_file(media, model, out, audio=None, every: float = .2, runs='runs')
     seen = lambda: [read_image(media)] * len(times) if still else video_frames(media, times)
     maps = _maps(method, heard, seen(), card['prepared']['size'])
     silent = [level_db(part) < -90 for part in heard]
-    if still: maps, silent, times = maps[~torch.tensor(silent)].mean(0, keepdim=True) if not all(silent) else maps[:1], [all(silent)], [0.]
+    if still:
+        maps, silent, times = (
+            maps[~torch.tensor(silent)].mean(0, keepdim=True) if not all(silent) else maps[:1],
+            [all(silent)],
+            [0.0],
+        )
     sure = method.presence(maps, card['presence']).tolist() if 'presence' in card else [None] * len(maps)
-    return _write(Path(media), Path(out), model, method.settings.area, maps, sure, silent, times, (sound, rate), lambda: seen()[:1] if still else seen(), every, still)
+    return _write(
+        Path(media),
+        Path(out),
+        model,
+        method.settings.area,
+        maps,
+        sure,
+        silent,
+        times,
+        (sound, rate),
+        lambda: seen()[:1] if still else seen(),
+        every,
+        still,
+    )
 
 
 def _sound(media, audio, still, rate):
     "Mono, at the model's rate."
-    if audio is not None: return read_audio(audio, rate=rate, mono=True)[0][0], rate
-    if still: raise MediaError(f'{media}: a picture has no sound; give it by --audio FILE')
+    if audio is not None:
+        return read_audio(audio, rate=rate, mono=True)[0][0], rate
+    if still:
+        raise MediaError(f'{media}: a picture has no sound; give it by --audio FILE')
     sound, native = video_sound(media)
     return resample(sound, native, rate), rate
 
 
 def _moments(media, sound, rate, still, seconds, every):
     "Of a video, from its start to its end; of a picture, the middles of stretches of its sound."
-    if not still: return np.arange(0, max(video_info(media).seconds - 1e-6, 1e-6), every).tolist()
+    if not still:
+        return np.arange(0, max(video_info(media).seconds - 1e-6, 1e-6), every).tolist()
     count = max(1, int(len(sound) / rate / seconds))
-    return [seconds * (i + .5) for i in range(count)] if count > 1 else [len(sound) / rate / 2]
+    return [seconds * (i + 0.5) for i in range(count)] if count > 1 else [len(sound) / rate / 2]
 
 
 def _maps(method, heard, frames, size):
     "Maps `[moment, h, w]`, some moments at a time."
     found, frames = [], iter(frames)
     with torch.inference_mode():
-        for part in heard.split(BATCH): found.append(method.localize(part, torch.stack([as_seen(next(frames), size) for _ in part])))
+        for part in heard.split(BATCH):
+            found.append(method.localize(part, torch.stack([as_seen(next(frames), size) for _ in part])))
     return torch.cat(found)
 
 
@@ -96,17 +132,34 @@ def _write(media, out, model, area, maps, sure, silent, times, sound, frames, ev
         for found, confidence, quiet, time, frame in zip(maps, sure, silent, times, frames()):
             wide = F.interpolate(found[None, None], (height, width), mode='bicubic', align_corners=False)[0, 0]
             boxes = [] if quiet else boxes_of(top_area(wide, area))
-            told.append({'time': round(time, 3), 'confidence': 0.0 if quiet else confidence and round(confidence, 4), 'maximum': None if quiet else round(found.max().item(), 4), 'boxes': boxes})
-            yield overlay(frame, 0 * wide if quiet else ((wide - low) / (high - low).clamp_min(1e-9)).clamp(0, 1), boxes)
+            told.append(
+                {
+                    'time': round(time, 3),
+                    'confidence': 0.0 if quiet else confidence and round(confidence, 4),
+                    'maximum': None if quiet else round(found.max().item(), 4),
+                    'boxes': boxes,
+                }
+            )
+            yield overlay(
+                frame, 0 * wide if quiet else ((wide - low) / (high - low).clamp_min(1e-9)).clamp(0, 1), boxes
+            )
 
     picture = out / f'{media.stem}-overlay{".png" if still else ".mp4"}'
-    if still: _write_png(picture, *shown())
-    else: write_video(picture, shown(), 1 / every, *sound)
-    with atomic_path(out / f'{media.stem}.npy') as temporary: np.save(temporary, (maps[0] if still else maps).numpy())
-    write_json(out / f'{media.stem}.json', {'media': media.name, 'model': str(model), 'area': area, 'height': height, 'width': width, 'moments': told})
+    if still:
+        _write_png(picture, *shown())
+    else:
+        write_video(picture, shown(), 1 / every, *sound)
+    with atomic_path(out / f'{media.stem}.npy') as temporary:
+        np.save(temporary, (maps[0] if still else maps).numpy())
+    write_json(
+        out / f'{media.stem}.json',
+        {'media': media.name, 'model': str(model), 'area': area, 'height': height, 'width': width, 'moments': told},
+    )
     return [out / f'{media.stem}.npy', picture, out / f'{media.stem}.json']
 
 
 def _write_png(path, image):
     from PIL import Image
-    with atomic_path(path) as temporary: Image.fromarray((255 * image).round().to(torch.uint8).permute(1, 2, 0).numpy()).save(temporary)
+
+    with atomic_path(path) as temporary:
+        Image.fromarray((255 * image).round().to(torch.uint8).permute(1, 2, 0).numpy()).save(temporary)

@@ -29,7 +29,7 @@ def separate_channels(model, window, rate: int, model_rate: int):
 
 
 def _channel_by_channel(model, x):
-    estimates = model.separate(x)                                                     # [channel, source, time]
+    estimates = model.separate(x)  # [channel, source, time]
     return estimates if len(x) == 1 else _align(model.separate(x.mean(0)), estimates)
 
 
@@ -43,7 +43,9 @@ WINDOW_S, HOP_S, BLOCK_S = 8.0, 6.0, 10.0
 SUFFIXES = ('.wav', '.flac')
 
 
-def separate_file(path, model, out, sources: int | None = None, suffix: str | None = None, runs='runs', progress: bool = True) -> list[Path]:
+def separate_file(
+    path, model, out, sources: int | None = None, suffix: str | None = None, runs='runs', progress: bool = True
+) -> list[Path]:
     """Separate an audio file into `out/STEM-1.wav`, `-2`, …, loudest first; returns the paths. Nothing is written unless all of it is.
 
     `model`: a name or path (see `load_model`). `sources`: how many to keep (default: all that the model gives). `suffix`: '.wav' or '.flac'
@@ -51,50 +53,74 @@ def separate_file(path, model, out, sources: int | None = None, suffix: str | No
     """
     info, suffix = audio_info(path), output_suffix(path, suffix)
     method, card = load_model(model, runs)
-    if not hasattr(method.settings, 'sources'): raise ValueError(f'the model "{model}" separates what one asks for: say what, by --query')
+    if not hasattr(method.settings, 'sources'):
+        raise ValueError(f'the model "{model}" separates what one asks for: say what, by --query')
     outputs = method.settings.sources
     if sources is not None and not 1 <= sources <= outputs:
         raise ValueError(f'{sources} sources asked of the model "{model}", which has {outputs}; choose 1 to {outputs}')
     return separate_by(method, card['rate'], path, info, out, sources, suffix, progress)
 
 
-def separate_by(method, rate: int, path, info, out, sources: int | None, suffix: str, progress: bool, names: list[str] | None = None, rest: bool = False) -> list[Path]:
+def separate_by(
+    method,
+    rate: int,
+    path,
+    info,
+    out,
+    sources: int | None,
+    suffix: str,
+    progress: bool,
+    names: list[str] | None = None,
+    rest: bool = False,
+) -> list[Path]:
     "What `separate_file` does, by a method that works at `rate` Hz. `names`: of its outputs, which then keep their order: `out/STEM-NAME.wav`; `rest`: what they leave of the recording is the last."
     outputs = len(names) if names else method.settings.sources
     _check(path, info, rate, Path(out))
     separate = lambda window: _with_rest(separate_channels(method, window, info.rate, rate), window, rest)
     with torch.inference_mode(), closing(_watched(path, info, progress)) as blocks:
-        estimates = overlap_add(separate, blocks, round(WINDOW_S * info.rate), round(HOP_S * info.rate), ordered=bool(names))
+        estimates = overlap_add(
+            separate, blocks, round(WINDOW_S * info.rate), round(HOP_S * info.rate), ordered=bool(names)
+        )
         return write_sources(estimates, Path(out), Path(path).stem, suffix, info, outputs, sources or outputs, names)
 
 
-def _with_rest(estimates, window, rest): return torch.cat([estimates, (window - estimates.sum(1))[:, None]], 1) if rest else estimates
+def _with_rest(estimates, window, rest):
+    return torch.cat([estimates, (window - estimates.sum(1))[:, None]], 1) if rest else estimates
 
 
 def _check(path, info, rate, out):
     "What would otherwise be met in the midst of it, without the name of the file."
-    if out.is_file(): raise AudioError(f'{out}: is a file; give a folder for the sources')
-    try: resample(torch.zeros(1, 1), info.rate, rate)
-    except ValueError as error: raise AudioError(f'{path}: {error}') from error
+    if out.is_file():
+        raise AudioError(f'{out}: is a file; give a folder for the sources')
+    try:
+        resample(torch.zeros(1, 1), info.rate, rate)
+    except ValueError as error:
+        raise AudioError(f'{path}: {error}') from error
 
 
 def output_suffix(path, suffix):
     "The suffix of the sources' files; ValueError for one that can't be written."
-    if suffix is None: return Path(path).suffix.lower() if Path(path).suffix.lower() in SUFFIXES else '.wav'
+    if suffix is None:
+        return Path(path).suffix.lower() if Path(path).suffix.lower() in SUFFIXES else '.wav'
     suffix = '.' + suffix.lower().lstrip('.')
-    if suffix not in SUFFIXES: raise ValueError(f'sources can be written as {" or ".join(SUFFIXES)}; got "{suffix}"')
+    if suffix not in SUFFIXES:
+        raise ValueError(f'sources can be written as {" or ".join(SUFFIXES)}; got "{suffix}"')
     return suffix
 
 
 def _watched(path, info, progress):
     "The file's blocks `[channel, n]`, with a progress bar in seconds of sound."
-    with tqdm(total=round(info.frames / info.rate), unit='s', desc=Path(path).name, disable=not progress, mininterval=1) as bar:
+    with tqdm(
+        total=round(info.frames / info.rate), unit='s', desc=Path(path).name, disable=not progress, mininterval=1
+    ) as bar:
         for block in read_blocks(path, round(BLOCK_S * info.rate)):
             yield block
             bar.update(round(block.shape[-1] / info.rate))
 
 
-def write_sources(estimates, out, stem: str, suffix: str, info, outputs: int, keep: int, names: list[str] | None = None) -> list[Path]:
+def write_sources(
+    estimates, out, stem: str, suffix: str, info, outputs: int, keep: int, names: list[str] | None = None
+) -> list[Path]:
     "Stream blocks `[channel, output, n]` into a hidden folder, and move the `keep` loudest, or those with names, to `out/STEM-1.wav` or `STEM-NAME.wav` when all are whole; returns the paths."
     out.mkdir(parents=True, exist_ok=True)
     energy = torch.zeros(outputs, dtype=torch.float64)
@@ -102,16 +128,22 @@ def write_sources(estimates, out, stem: str, suffix: str, info, outputs: int, ke
         parts = [folder / f'{stem}-{i + 1}{suffix}' for i in range(outputs)]
         with ExitStack() as stack:
             writers = [stack.enter_context(AudioWriter(part, info.rate, info.channels)) for part in parts]
-            for block in estimates:                                                  # [channel, source, n]
+            for block in estimates:  # [channel, source, n]
                 energy += block.double().square().sum((0, 2))
-                for writer, source in zip(writers, block.unbind(1)): writer.write(source)
+                for writer, source in zip(writers, block.unbind(1)):
+                    writer.write(source)
         order = range(outputs) if names else energy.argsort(descending=True)[:keep].tolist()
-        return [parts[index].replace(out / f'{stem}-{names[rank] if names else rank + 1}{suffix}') for rank, index in enumerate(order)]
+        return [
+            parts[index].replace(out / f'{stem}-{names[rank] if names else rank + 1}{suffix}')
+            for rank, index in enumerate(order)
+        ]
 
 
 @contextmanager
 def _scratch(out):
     "A hidden folder in `out`, removed at the end; what killed calls left of such, whose locks are free, is removed first."
     for left in out.glob('.separating-*/lock'):
-        with suppress(Timeout), FileLock(left, blocking=False): shutil.rmtree(left.parent, ignore_errors=True)
-    with TemporaryDirectory(dir=out, prefix='.separating-') as folder, FileLock(Path(folder) / 'lock'): yield Path(folder)
+        with suppress(Timeout), FileLock(left, blocking=False):
+            shutil.rmtree(left.parent, ignore_errors=True)
+    with TemporaryDirectory(dir=out, prefix='.separating-') as folder, FileLock(Path(folder) / 'lock'):
+        yield Path(folder)

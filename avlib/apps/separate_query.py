@@ -15,7 +15,7 @@ from ..training.checkpoints import load_model
 from .separate import output_suffix, separate_by
 
 # %% ../../nbs/apps/separate_query.ipynb #00000005
-LONGEST = 60                           # letters of a file's name that come from its query
+LONGEST = 60  # letters of a file's name that come from its query
 
 
 def file_names(queries: list[str], rest: bool = False) -> list[str]:
@@ -23,28 +23,41 @@ def file_names(queries: list[str], rest: bool = False) -> list[str]:
     taken, names = {'rest'} if rest else set(), []
     for query in queries:
         name = re.sub(r'\W+', '-', re.sub(r'^\s*the sound of\s+', '', query.lower())).strip('-')[:LONGEST].strip('-')
-        if not re.search(r'\w', name.replace('_', '')): raise ValueError(f'a query needs words, as "the sound of violin"; got "{query}"')
-        names.append(next(free for free in (name, *(f'{name}-{i}' for i in range(2, len(queries) + 2))) if free not in taken))
+        if not re.search(r'\w', name.replace('_', '')):
+            raise ValueError(f'a query needs words, as "the sound of violin"; got "{query}"')
+        names.append(
+            next(free for free in (name, *(f'{name}-{i}' for i in range(2, len(queries) + 2))) if free not in taken)
+        )
         taken.add(names[-1])
     return [*names, *(['rest'] * rest)]
 
 # %% ../../nbs/apps/separate_query.ipynb #00000008
-FAINT = 1e-3                           # what is left of the answer to a name that says nothing
+FAINT = 1e-3  # what is left of the answer to a name that says nothing
 
 
 class Answers:
     "What `separate_by` needs: `images(x [channel, T]) -> [channel, query, T]`; keeps levels, agreements and probabilities. `card`: the model's, which tells the names that it was taught, and how a sound's presence shows."
+
     def __init__(self, method, queries: list[str], card: dict):
-        self.method, self.queries, self.fit, self.labels = method, queries, card.get('presence'), card.get('prepared', {}).get('labels', ())
-        self.unknown = torch.tensor([bool(self._unknown(query)) and getattr(method.embedding, 'spelling_only', False) for query in queries])
-        self.heard, self.energy, self.agreed, self.there = 0., *torch.zeros(3, len(queries))
+        self.method, self.queries, self.fit, self.labels = (
+            method,
+            queries,
+            card.get('presence'),
+            card.get('prepared', {}).get('labels', ()),
+        )
+        self.unknown = torch.tensor(
+            [bool(self._unknown(query)) and getattr(method.embedding, 'spelling_only', False) for query in queries]
+        )
+        self.heard, self.energy, self.agreed, self.there = 0.0, *torch.zeros(3, len(queries))
 
     def images(self, x):
         there = self._presence(x)
         answers = there[:, None] * self.method.separate(x, self.queries)
-        energy = answers.square().sum(-1)                                                            # [channel, query]
+        energy = answers.square().sum(-1)  # [channel, query]
         vectors = self.method.texts(self.queries)[1]
-        self.agreed += (energy * (self.method.embedding.audio(answers, self.method.settings.rate) * vectors).sum(-1)).sum(0).cpu()
+        self.agreed += (
+            (energy * (self.method.embedding.audio(answers, self.method.settings.rate) * vectors).sum(-1)).sum(0).cpu()
+        )
         self.energy += energy.sum(0).cpu()
         self.there += there.cpu() * x.square().sum().item()
         self.heard += x.square().sum().item()
@@ -56,7 +69,9 @@ class Answers:
         there = x.new_ones(len(self.queries))
         if self.fit and len(sound):
             weight = x.square().sum(-1, keepdim=True)
-            there = (weight * self.method.presence(x[:, sound[0]:sound[-1] + 1], self.queries, self.fit)).sum(0) / weight.sum()
+            there = (weight * self.method.presence(x[:, sound[0] : sound[-1] + 1], self.queries, self.fit)).sum(
+                0
+            ) / weight.sum()
         return there.masked_fill(self.unknown.to(there.device), FAINT)
 
     def told(self) -> list[str]:
@@ -65,24 +80,47 @@ class Answers:
         level = 10 * torch.log10(self.energy / heard + 1e-12)
         agreement = self.agreed / self.energy.clamp_min(1e-20)
         there = [f', there with probability {p:.2f}' if self.fit else '' for p in self.there / heard]
-        return [f'{query}: {db:.1f} dB of the mixture, agreement {cosine:.2f}{likely}{self._unknown(query)}' for query, db, cosine, likely in zip(self.queries, level, agreement, there)]
+        return [
+            f'{query}: {db:.1f} dB of the mixture, agreement {cosine:.2f}{likely}{self._unknown(query)}'
+            for query, db, cosine, likely in zip(self.queries, level, agreement, there)
+        ]
 
     def _unknown(self, query):
         "What to say of a query that shares no word with what the model was taught."
         words = lambda text: set(re.findall(r'\w+', unicodedata.normalize('NFKC', text).replace('_', ' ').lower()))
-        if not self.labels or words(query) & words(' '.join(self.labels)): return ''
+        if not self.labels or words(query) & words(' '.join(self.labels)):
+            return ''
         return f'; the model was never taught this name, but {", ".join(self.labels)}'.replace('_', ' ')
 
 
-def separate_by_query(path, model, out, queries: list[str], rest: bool = False, suffix: str | None = None, runs='runs', progress: bool = True) -> tuple[list[Path], str]:
+def separate_by_query(
+    path,
+    model,
+    out,
+    queries: list[str],
+    rest: bool = False,
+    suffix: str | None = None,
+    runs='runs',
+    progress: bool = True,
+) -> tuple[list[Path], str]:
     """Separate an audio file into `out/STEM-QUERY.wav` for each query, and `STEM-rest.wav` for what is left, if wanted; returns the paths, and a line of words on each answer.
 
     `model`: a name or path (see `load_model`) of one that was trained on queries. Raises ValueError for a model that wasn't, without queries, and for a query without words; AudioError and CheckpointError for bad files.
     """
-    info, suffix, queries = audio_info(path), output_suffix(path, suffix), [queries] if isinstance(queries, str) else list(queries)
-    if not queries: raise ValueError('say what to separate: --query "the sound of violin"')
+    info, suffix, queries = (
+        audio_info(path),
+        output_suffix(path, suffix),
+        [queries] if isinstance(queries, str) else list(queries),
+    )
+    if not queries:
+        raise ValueError('say what to separate: --query "the sound of violin"')
     names = file_names(queries, rest)
     method, card = load_model(model, runs)
-    if not hasattr(method, 'texts'): raise ValueError(f'the model "{model}" answers no queries; take one that was trained on queries, or leave --query out')
+    if not hasattr(method, 'texts'):
+        raise ValueError(
+            f'the model "{model}" answers no queries; take one that was trained on queries, or leave --query out'
+        )
     answers = Answers(method, queries, card)
-    return separate_by(answers, card['rate'], path, info, out, None, suffix, progress, names, rest), '\n'.join(answers.told())
+    return separate_by(answers, card['rate'], path, info, out, None, suffix, progress, names, rest), '\n'.join(
+        answers.told()
+    )

@@ -17,30 +17,59 @@ from .separate import WINDOW_S, output_suffix, separate_by, separate_file
 
 # %% ../../nbs/apps/separate_stereo.ipynb #00000005
 CUE = 'avlib.methods.spatial:SpatialClustering'
-CUE_RATE = 8000                      # of the confidence: that of the paper, and of the scenes that it is compared with
-APART_CM = 27.0                      # between microphones, at most
+CUE_RATE = 8000  # of the confidence: that of the paper, and of the scenes that it is compared with
+APART_CM = 27.0  # between microphones, at most
 SOUND_CM_S = 34300.0
 
 
 def cue_method(rate: int, sources: int = 2, cue: str = 'delay', apart: float = APART_CM):
     "Spatial clustering for recordings at `rate` Hz of microphones up to `apart` cm apart, by 'delay' or 'phase'."
-    n_fft = 4 * max(1, round(.008 * rate))
+    n_fft = 4 * max(1, round(0.008 * rate))
     method = resolve(CUE)
-    return method(method.settings_class(sources=sources, n_fft=n_fft, hop=n_fft // 4, dimensions=1 if sources == 2 else 2, cue=cue, longest=apart / SOUND_CM_S * rate))
+    return method(
+        method.settings_class(
+            sources=sources,
+            n_fft=n_fft,
+            hop=n_fft // 4,
+            dimensions=1 if sources == 2 else 2,
+            cue=cue,
+            longest=apart / SOUND_CM_S * rate,
+        )
+    )
 
 
-def separate_by_direction(path, out, sources: int | None = None, suffix: str | None = None, cue: str = 'delay', apart: float = APART_CM, progress: bool = True) -> list[Path]:
+def separate_by_direction(
+    path,
+    out,
+    sources: int | None = None,
+    suffix: str | None = None,
+    cue: str = 'delay',
+    apart: float = APART_CM,
+    progress: bool = True,
+) -> list[Path]:
     """Separate a stereo file into `out/STEM-1.wav`, …, as `separate_file` does, without a model; `sources`: how many there are (default: 2), told apart by the `cue`.
 
     `apart`: the largest distance of the microphones in cm. Raises AudioError where the file hasn't two channels, ValueError for fewer than 2 sources, another cue, or no distance.
     """
     info, suffix = _stereo_info(path), output_suffix(path, suffix)
-    return separate_by(cue_method(info.rate, 2 if sources is None else sources, cue, apart), info.rate, path, info, out, None, suffix, progress)
+    return separate_by(
+        cue_method(info.rate, 2 if sources is None else sources, cue, apart),
+        info.rate,
+        path,
+        info,
+        out,
+        None,
+        suffix,
+        progress,
+    )
 
 
 def _stereo_info(path):
     info = audio_info(path)
-    if info.channels != 2: raise AudioError(f'{path}: has {info.channels} channel(s); directions are heard with two: give a stereo recording, or a model with --model')
+    if info.channels != 2:
+        raise AudioError(
+            f'{path}: has {info.channels} channel(s); directions are heard with two: give a stereo recording, or a model with --model'
+        )
     return info
 
 # %% ../../nbs/apps/separate_stereo.ipynb #00000009
@@ -48,12 +77,24 @@ def recording_confidence(path, cue: str = 'delay', apart: float = APART_CM) -> f
     "Mean confidence of spatial clustering over a stereo recording, by windows of `WINDOW_S` at 8 kHz."
     info, method = _stereo_info(path), cue_method(CUE_RATE, cue=cue, apart=apart)
     with torch.inference_mode(), closing(read_blocks(path, round(WINDOW_S * info.rate))) as blocks:
-        found = [(method(resample(block, info.rate, CUE_RATE)).confidence.mean().item(), block.shape[-1]) for block in blocks]
+        found = [
+            (method(resample(block, info.rate, CUE_RATE)).confidence.mean().item(), block.shape[-1]) for block in blocks
+        ]
     return sum(sure * frames for sure, frames in found) / sum(frames for _, frames in found)
 
 
-def separate_by_ensemble(path, model, out, sources: int | None = None, suffix: str | None = None, cue: str = 'delay', apart: float = APART_CM, switch: float | None = None, runs='runs',
-                         progress: bool = True) -> tuple[list[Path], str]:
+def separate_by_ensemble(
+    path,
+    model,
+    out,
+    sources: int | None = None,
+    suffix: str | None = None,
+    cue: str = 'delay',
+    apart: float = APART_CM,
+    switch: float | None = None,
+    runs='runs',
+    progress: bool = True,
+) -> tuple[list[Path], str]:
     """Separate a stereo file by direction where that is sure, and else by `model` (see `load_model`); returns the paths, and in words which it was.
 
     `switch`: the confidence, 0 to 1, above which directions are taken (default: what the model's card tells of the `cue`). Raises CheckpointError for a model that tells none, ValueError
@@ -61,13 +102,18 @@ def separate_by_ensemble(path, model, out, sources: int | None = None, suffix: s
     """
     sure = recording_confidence(path, cue, apart)
     at = _switch(model, cue, runs) if switch is None else switch
-    if not 0 <= at <= 1: raise ValueError(f'--switch is a confidence, 0 to 1; got {at}')
+    if not 0 <= at <= 1:
+        raise ValueError(f'--switch is a confidence, 0 to 1; got {at}')
     told = f'mean confidence {sure:.4f}, switched at {at:.4f}'
-    if sure > at: return separate_by_direction(path, out, sources, suffix, cue, apart, progress), f'by direction ({told})'
+    if sure > at:
+        return separate_by_direction(path, out, sources, suffix, cue, apart, progress), f'by direction ({told})'
     return separate_file(path, model, out, sources, suffix, runs, progress), f'by the model {model} ({told})'
 
 
 def _switch(model, cue, runs):
     told = load_model(model, runs)[1].get('prepared', {}).get('stereo', {}).get('switch', {})
-    if cue not in told: raise CheckpointError(f'the model "{model}" was not bootstrapped from stereo scenes, its card tells no confidence at which to switch; give one with --switch')
+    if cue not in told:
+        raise CheckpointError(
+            f'the model "{model}" was not bootstrapped from stereo scenes, its card tells no confidence at which to switch; give one with --switch'
+        )
     return told[cue]

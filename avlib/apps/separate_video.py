@@ -27,12 +27,13 @@ from .separate import output_suffix, write_sources
 from ..models.optical_flow import flow_through, lucas_kanade
 
 # %% ../../nbs/apps/separate_video.ipynb #00000005
-STEPS = FRAMES // 2                        # frames from one window's beginning to the next's
-LOUD = .6                                  # peak of what the model hears, as in training
+STEPS = FRAMES // 2  # frames from one window's beginning to the next's
+LOUD = 0.6  # peak of what the model hears, as in training
 
 
 class Watched(NamedTuple):
     "Frames `[n, 3, S, S]` of a video, a quarter of a hop apart, their times in s, depth `[n, S, S]`, and objects with boxes in pixels of these frames."
+
     frames: torch.Tensor
     times: list
     depth: torch.Tensor
@@ -48,12 +49,20 @@ def watch(video, seconds: float, size: int, windows: int, detector=None, boxes=N
     frames, found = [], []
     for i, frame in enumerate(video_frames(video, times)):
         frames.append(as_seen(frame, size))
-        if detector and not boxes and i % STEPS == 0 and times[i] < info.seconds: found.append((times[i], *detector(frame)[:2]))
+        if detector and not boxes and i % STEPS == 0 and times[i] < info.seconds:
+            found.append((times[i], *detector(frame)[:2]))
     objects = read_objects(boxes, info.width, info.height) if boxes else linked(found)
-    if not objects: raise MediaError(f'{video}: no object was found; give boxes by --boxes FILE')
-    objects = [thing._replace(boxes=thing.boxes * size / torch.tensor([info.width, info.height] * 2)) for thing in objects]
+    if not objects:
+        raise MediaError(f'{video}: no object was found; give boxes by --boxes FILE')
+    objects = [
+        thing._replace(boxes=thing.boxes * size / torch.tensor([info.width, info.height] * 2)) for thing in objects
+    ]
     frames = torch.stack(frames)
-    maps = depth(frames) if depth else torch.stack([depth_of_objects(objects, time, seconds / 2, (size, size)) for time in times])
+    maps = (
+        depth(frames)
+        if depth
+        else torch.stack([depth_of_objects(objects, time, seconds / 2, (size, size)) for time in times])
+    )
     return Watched(frames, times, maps, objects)
 
 # %% ../../nbs/apps/separate_video.ipynb #00000007
@@ -62,6 +71,7 @@ class Objects:
 
     `method`: one that separates what is seen (see `Asmp`); `settings`: `labels`, `seconds` and `crop` of what it was trained on; `flow`: from frame to frame (see `lucas_kanade`).
     """
+
     def __init__(self, method, watched: Watched, which: list[int], settings: dict, flow):
         self.method, self.watched, self.which, self.settings, self.flow = method, watched, which, settings, flow
         self.hold, self.moments, self.in_sight = settings['seconds'] / 2, [], set()
@@ -76,42 +86,71 @@ class Objects:
             heard = self.method.separate(window[0], self._seen(there, at))[:, 0]
             places = [self.which.index(i) for i in there]
             sounds[0, places] = heard
-            for place, moment in zip(places, self._told(there, at, heard, level_db(window[0]))): told[place] = moment
+            for place, moment in zip(places, self._told(there, at, heard, level_db(window[0]))):
+                told[place] = moment
         self.moments.append(told)
         return sounds
 
-    def _box(self, i, at): return self.watched.objects[i].at(self.watched.times[at], self.hold)
+    def _box(self, i, at):
+        return self.watched.objects[i].at(self.watched.times[at], self.hold)
 
     def _seen(self, there, at):
         "Of each object that may sound, it and all that can't."
-        silent = [box for i in range(len(self.watched.objects)) if i not in self.which and (box := self._box(i, at)) is not None]
+        silent = [
+            box
+            for i in range(len(self.watched.objects))
+            if i not in self.which and (box := self._box(i, at)) is not None
+        ]
         boxes = torch.stack([torch.stack([self._box(i, at), *silent]) for i in there])
         frame, depth = self.watched.frames[at], self.watched.depth[at].expand(len(there), -1, -1)
-        return {'crops': torch.stack([crops(frame, own, self.settings['crop']) for own in boxes]), 'boxes': boxes, 'depth': depth, 'image': frame.expand(len(there), -1, -1, -1)}
+        return {
+            'crops': torch.stack([crops(frame, own, self.settings['crop']) for own in boxes]),
+            'boxes': boxes,
+            'depth': depth,
+            'image': frame.expand(len(there), -1, -1, -1),
+        }
 
     def _told(self, there, at, heard, mixture):
         "Of each object: its box, its level beside the mixture, how likely its sound is one of its name, how it is seen to move, and how it is heard to."
         size, end = self.watched.frames.shape[-1], at + 2 * STEPS
         boxes = torch.stack([self._box(i, at) for i in there])
-        moved = box_displacement(boxes, flow_through(self.watched.frames[at:end + 1], self.flow), self.watched.depth[[at, end]]) / torch.tensor([size, size, 1.])
+        moved = box_displacement(
+            boxes, flow_through(self.watched.frames[at : end + 1], self.flow), self.watched.depth[[at, end]]
+        ) / torch.tensor([size, size, 1.0])
         levels = [level_db(sound) - mixture for sound in heard]
         names, heard_ways = self.method.named(heard), self._ways(heard)
-        return [{'time': round(self.watched.times[at], 3), 'box': box.tolist(), 'level': round(float(level), 2), 'agreement': round(named[self._class(i)].item(), 4), 'seen': way.tolist(), **ways}
-                for i, box, level, named, way, ways in zip(there, boxes, levels, names, moved.nan_to_num(0.), heard_ways)]
+        return [
+            {
+                'time': round(self.watched.times[at], 3),
+                'box': box.tolist(),
+                'level': round(float(level), 2),
+                'agreement': round(named[self._class(i)].item(), 4),
+                'seen': way.tolist(),
+                **ways,
+            }
+            for i, box, level, named, way, ways in zip(there, boxes, levels, names, moved.nan_to_num(0.0), heard_ways)
+        ]
 
-    def _class(self, i): return self.settings['labels'].index(self.watched.objects[i].name) + 1
+    def _class(self, i):
+        return self.settings['labels'].index(self.watched.objects[i].name) + 1
 
     def _ways(self, heard):
-        if self.method.ways is None: return [{}] * len(heard)
+        if self.method.ways is None:
+            return [{}] * len(heard)
         likely = self.method.directions(heard, torch.zeros(len(heard), dtype=torch.long))
         ways = mean_ways(likely, self.method.settings.directions)
-        return [{'heard': way.tolist(), 'direction': int(one.argmax()), 'probability': round(one.max().item(), 4)} for way, one in zip(ways, likely)]
+        return [
+            {'heard': way.tolist(), 'direction': int(one.argmax()), 'probability': round(one.max().item(), 4)}
+            for way, one in zip(ways, likely)
+        ]
 
 # %% ../../nbs/apps/separate_video.ipynb #00000009
-FAINT_DB = -30.
+FAINT_DB = -30.0
 
 
-def separate_by_objects(video, model, out, boxes=None, detector=None, depth=None, flow=lucas_kanade, suffix: str | None = None, runs='runs') -> tuple[list[Path], str]:
+def separate_by_objects(
+    video, model, out, boxes=None, detector=None, depth=None, flow=lucas_kanade, suffix: str | None = None, runs='runs'
+) -> tuple[list[Path], str]:
     """Write `out/STEM-NAME.wav` for each object of `video` of a class that the model knows, `STEM-objects.mp4`, with boxes, dots and arrows, and `STEM-objects.json`: of each object its file, and of each window its `box` in pixels, the `level` of its sound in dB beside the mixture, `agreement`, the probability that it is one of that name, how far it is `seen` to move (to the right and downwards in frames, and away), how it is `heard` to, and the class `direction` of the latter. Returns the paths, and what is to be said, a line each: of a sound that ends early, of objects that never come into sight.
 
     `model`: a name or path (see `load_model`) of one that separates what is seen. `boxes`: a file (see `read_objects`), or `detector`: a function of a frame (see `FasterRcnn`); `depth`: of frames (see `MonocularDepth`); `flow`: from frame to frame (see `lucas_kanade`).
@@ -119,30 +158,61 @@ def separate_by_objects(video, model, out, boxes=None, detector=None, depth=None
     """
     method, card = _model(model, runs)
     info, suffix, settings = video_info(video), output_suffix(video, suffix), card['prepared']
-    if not boxes and not detector: raise ValueError('objects are found by a detector, or given: --detector WEIGHTS or --boxes FILE')
-    if Path(out).is_file(): raise ValueError(f'{out}: is a file; give a folder for the sounds')
-    if info.seconds * info.fps < FRAMES - .5: raise MediaError(f'{video}: has {info.seconds * info.fps:.0f} frames; motion is seen over {FRAMES}: give a longer video')
+    if not boxes and not detector:
+        raise ValueError('objects are found by a detector, or given: --detector WEIGHTS or --boxes FILE')
+    if Path(out).is_file():
+        raise ValueError(f'{out}: is a file; give a folder for the sounds')
+    if info.seconds * info.fps < FRAMES - 0.5:
+        raise MediaError(
+            f'{video}: has {info.seconds * info.fps:.0f} frames; motion is seen over {FRAMES}: give a longer video'
+        )
     sound, native, told = _sound(video, info)
     window, x = round(settings['seconds'] * method.settings.rate), resample(sound, native, method.settings.rate)
     count = max(1, -(-len(x) // (window // 2)) - 1)
     watched = watch(video, settings['seconds'], settings['size'], count, detector, boxes, depth)
     which = [i for i, thing in enumerate(watched.objects) if thing.name in settings['labels']]
-    if not which: raise MediaError(f'{video}: none of its objects ({", ".join(sorted({thing.name for thing in watched.objects}))}) is of a class that the model knows: {", ".join(settings["labels"])}')
+    if not which:
+        raise MediaError(
+            f'{video}: none of its objects ({", ".join(sorted({thing.name for thing in watched.objects}))}) is of a class that the model knows: {", ".join(settings["labels"])}'
+        )
     names = file_names([watched.objects[i].name for i in which])
     heard = Objects(method, watched, which, settings, flow)
-    with torch.inference_mode(): sounds = separate_windows(heard, x, window, count)
-    paths = write_sources([resample(sounds, method.settings.rate, native, length=len(sound))[None]], Path(out), Path(video).stem, suffix, AudioInfo(native, 1, len(sound), suffix), len(names), len(names), names)
-    return paths + _write(Path(video), Path(out), model, info, watched, heard, paths, (sound, native), settings), '\n'.join([*told, *_unseen(names, heard)])
+    with torch.inference_mode():
+        sounds = separate_windows(heard, x, window, count)
+    paths = write_sources(
+        [resample(sounds, method.settings.rate, native, length=len(sound))[None]],
+        Path(out),
+        Path(video).stem,
+        suffix,
+        AudioInfo(native, 1, len(sound), suffix),
+        len(names),
+        len(names),
+        names,
+    )
+    return paths + _write(
+        Path(video), Path(out), model, info, watched, heard, paths, (sound, native), settings
+    ), '\n'.join([*told, *_unseen(names, heard)])
 
 
 def _unseen(names, heard):
     "What to say of objects that are in sight at the beginning of no window."
-    return [f'{name}: is in sight at the beginning of no window; its file is silent' for i, name in zip(heard.which, names) if i not in heard.in_sight]
+    return [
+        f'{name}: is in sight at the beginning of no window; its file is silent'
+        for i, name in zip(heard.which, names)
+        if i not in heard.in_sight
+    ]
 
 
 def _model(model, runs):
     method, card = load_model(model, runs)
-    if not hasattr(method, 'named') or method.settings.visual is None or not {'labels', 'crop', 'size'} <= set(card.get('prepared', {})): raise ValueError(f'the model "{model}" does not separate what is seen; give one that `make repro` trained for the paper on moving scenes')
+    if (
+        not hasattr(method, 'named')
+        or method.settings.visual is None
+        or not {'labels', 'crop', 'size'} <= set(card.get('prepared', {}))
+    ):
+        raise ValueError(
+            f'the model "{model}" does not separate what is seen; give one that `make repro` trained for the paper on moving scenes'
+        )
     return method, card
 
 
@@ -150,7 +220,9 @@ def _sound(video, info):
     "As long as the picture, silence where it ends before; and what to say of that."
     sound, rate = video_sound(video)
     length = round(info.seconds * rate)
-    told = [f'{video}: its sound ends {info.seconds - len(sound) / rate:.1f} s before its picture; the rest counts as silence'] * (length - len(sound) > .2 * rate)
+    told = [
+        f'{video}: its sound ends {info.seconds - len(sound) / rate:.1f} s before its picture; the rest counts as silence'
+    ] * (length - len(sound) > 0.2 * rate)
     return torch.nn.functional.pad(sound, (0, max(length - len(sound), 0))), rate, told
 
 
@@ -158,48 +230,82 @@ def separate_windows(heard: Objects, x, window: int, count: int) -> torch.Tensor
     "Sounds `[object, T]` in a sound `[T]`, in `count` windows half of which overlap, at the level of training."
     gain, hop = LOUD / x.abs().max().clamp_min(1e-9), window // 2
     padded = torch.nn.functional.pad(gain * x, (0, (count + 1) * hop - len(x)))
-    return torch.cat(list(overlap_add(heard, [padded[None]], window, hop, ordered=True)), -1)[0, :, :len(x)] / gain
+    return torch.cat(list(overlap_add(heard, [padded[None]], window, hop, ordered=True)), -1)[0, :, : len(x)] / gain
 
 # %% ../../nbs/apps/separate_video.ipynb #0000000b
 def _write(video, out, model, info, watched, heard, paths, sound, settings):
     "The video, and the JSON last."
-    shown = [{'name': watched.objects[i].name, 'file': path.name, 'moments': [scaled(row[place], info, settings['size']) for row in heard.moments if row[place]]} for place, (i, path) in enumerate(zip(heard.which, paths))]
+    shown = [
+        {
+            'name': watched.objects[i].name,
+            'file': path.name,
+            'moments': [scaled(row[place], info, settings['size']) for row in heard.moments if row[place]],
+        }
+        for place, (i, path) in enumerate(zip(heard.which, paths))
+    ]
     picture, told = out / f'{video.stem}-objects.mp4', out / f'{video.stem}-objects.json'
     times = np.arange(0, max(info.seconds - 1e-6, 1e-6), 1 / info.fps).tolist()
-    write_video(picture, (drawn(frame, time, shown, heard.hold) for time, frame in zip(times, video_frames(video, times))), info.fps, *sound)
-    write_json(told, {'video': video.name, 'model': str(model), 'width': info.width, 'height': info.height, 'window': settings['seconds'], 'objects': shown})
+    write_video(
+        picture,
+        (drawn(frame, time, shown, heard.hold) for time, frame in zip(times, video_frames(video, times))),
+        info.fps,
+        *sound,
+    )
+    write_json(
+        told,
+        {
+            'video': video.name,
+            'model': str(model),
+            'width': info.width,
+            'height': info.height,
+            'window': settings['seconds'],
+            'objects': shown,
+        },
+    )
     return [picture, told]
 
 
 def scaled(moment: dict, info, size: int) -> dict:
     "A moment with its box in pixels of the video."
-    return {**moment, 'box': [round(edge * whole / size, 1) for edge, whole in zip(moment['box'], 2 * (info.width, info.height))]}
+    return {
+        **moment,
+        'box': [round(edge * whole / size, 1) for edge, whole in zip(moment['box'], 2 * (info.width, info.height))],
+    }
 
 
 def drawn(frame, time: float, shown: list[dict], hold: float) -> torch.Tensor:
     "A frame `[3, H, W]` with the boxes, dots and arrows of what is there at a time, each moment until `hold` s after it."
     from PIL import Image, ImageDraw
+
     picture = Image.fromarray((255 * frame).round().byte().permute(1, 2, 0).numpy())
     pen = ImageDraw.Draw(picture)
     for thing in shown:
-        if moment := next((moment for moment in reversed(thing['moments']) if moment['time'] <= time <= moment['time'] + hold), None): _draw(pen, thing['name'], moment, min(frame.shape[1:]))
+        if moment := next(
+            (moment for moment in reversed(thing['moments']) if moment['time'] <= time <= moment['time'] + hold), None
+        ):
+            _draw(pen, thing['name'], moment, min(frame.shape[1:]))
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1) / 255
 
 
 def _draw(pen, name, moment, size):
     "A box, the dot of what is seen, and the arrow of what is heard."
     x0, y0, x1, y1 = moment['box']
-    x, y, reach, dot = (x0 + x1) / 2, (y0 + y1) / 2, .2 * size, max(1, size // 60)
+    x, y, reach, dot = (x0 + x1) / 2, (y0 + y1) / 2, 0.2 * size, max(1, size // 60)
     pen.rectangle(moment['box'], outline='white')
     pen.text((x0 + 2, y0), name, fill='white')
     across, down, _ = direction(moment['seen'])
-    pen.ellipse([x + reach * across - dot, y + reach * down - dot, x + reach * across + dot, y + reach * down + dot], fill='lime')
+    pen.ellipse(
+        [x + reach * across - dot, y + reach * down - dot, x + reach * across + dot, y + reach * down + dot],
+        fill='lime',
+    )
     if 'heard' in moment and moment['level'] > FAINT_DB:
         across, down, away = moment['heard']
-        pen.line([x, y, x + reach * across, y + reach * down], fill='yellow', width=max(1, size // (100 if away > 0 else 40)))
+        pen.line(
+            [x, y, x + reach * across, y + reach * down], fill='yellow', width=max(1, size // (100 if away > 0 else 40))
+        )
 
 
 def direction(way) -> list:
     "A way `[3]` at length 1, or shorter where it is little."
-    length = max(float(np.linalg.norm(way)), .3)
+    length = max(float(np.linalg.norm(way)), 0.3)
     return [part / length for part in way]

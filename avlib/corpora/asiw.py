@@ -26,7 +26,11 @@ from ..dsp.resample import resample
 def _allowed() -> dict:
     "What arrays and numbers of NumPy are pickled by, under the names that its versions have for it."
     array, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-    moved = {(f'numpy.{core}.multiarray', name): made for core in ('core', '_core') for name, made in (('_reconstruct', array), ('scalar', scalar))}
+    moved = {
+        (f'numpy.{core}.multiarray', name): made
+        for core in ('core', '_core')
+        for name, made in (('_reconstruct', array), ('scalar', scalar))
+    }
     return {**moved, ('numpy', 'ndarray'): np.ndarray, ('numpy', 'dtype'): np.dtype}
 
 
@@ -34,23 +38,36 @@ class _Plain(pickle.Unpickler):
     ALLOWED = _allowed()
 
     def find_class(self, module, name):
-        if (module, name) in self.ALLOWED: return self.ALLOWED[module, name]
+        if (module, name) in self.ALLOWED:
+            return self.ALLOWED[module, name]
         raise pickle.UnpicklingError(f'holds {module}.{name}, which is neither a list, nor a number, nor an array')
 
 
 def read_plain(path):
     "What a pickle of lists, dictionaries, numbers and arrays holds. Raises ManifestError, which names the file, where it is missing, damaged, or holds anything else."
-    try: return _Plain(io.BytesIO(Path(path).read_bytes())).load()
-    except FileNotFoundError as error: raise ManifestError(f'{path}: there is no such file; unpack the published archives') from error
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, AttributeError) as error: raise ManifestError(f'{path}: is no plain pickle ({error}); copy it anew') from error
+    try:
+        return _Plain(io.BytesIO(Path(path).read_bytes())).load()
+    except FileNotFoundError as error:
+        raise ManifestError(f'{path}: there is no such file; unpack the published archives') from error
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise ManifestError(f'{path}: is no plain pickle ({error}); copy it anew') from error
 
 # %% ../../nbs/corpora/asiw.ipynb #00000008
 def asiw_videos(root) -> dict[str, dict]:
     "Names of the videos of ASIW by split, and for each None: its classes are told by its objects. Raises ManifestError where the list is missing, or isn't one."
-    path = next((path for path in (Path(root) / folder / 'Multiple_Valid_RAFTFlow_Seq.pickle' for folder in ('', 'dataset')) if path.is_file()), None)
-    if path is None: raise ManifestError(f'{root}: holds no Multiple_Valid_RAFTFlow_Seq.pickle; put the published list there')
+    path = next(
+        (
+            path
+            for path in (Path(root) / folder / 'Multiple_Valid_RAFTFlow_Seq.pickle' for folder in ('', 'dataset'))
+            if path.is_file()
+        ),
+        None,
+    )
+    if path is None:
+        raise ManifestError(f'{root}: holds no Multiple_Valid_RAFTFlow_Seq.pickle; put the published list there')
     listed = read_plain(path)
-    if len(listed) != 3: raise ManifestError(f'{path}: should hold three lists of videos; copy it anew')
+    if len(listed) != 3:
+        raise ManifestError(f'{path}: should hold three lists of videos; copy it anew')
     return {split: dict.fromkeys(map(str, names)) for split, names in zip(('train', 'valid', 'test'), listed)}
 
 
@@ -59,9 +76,11 @@ def ave_videos(root) -> dict[str, dict]:
     found = {}
     for split, name in (('train', 'trainSet.txt'), ('valid', 'valSet.txt'), ('test', 'testSet.txt')):
         path = Path(root) / name
-        if not path.is_file(): raise ManifestError(f'{root}: holds no {name}; put the published list there')
+        if not path.is_file():
+            raise ManifestError(f'{root}: holds no {name}; put the published list there')
         rows = [line.split('&') for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-        if bad := next((number for number, row in enumerate(rows, 1) if len(row) < 2), None): raise ManifestError(f'{path}, line {bad}: should be CLASS&VIDEO&…; copy it anew')
+        if bad := next((number for number, row in enumerate(rows, 1) if len(row) < 2), None):
+            raise ManifestError(f'{path}, line {bad}: should be CLASS&VIDEO&…; copy it anew')
         found[split] = {row[1]: row[0] for row in rows}
     return found
 
@@ -71,7 +90,9 @@ LISTS = {'asiw': asiw_videos, 'ave': ave_videos}
 # %% ../../nbs/corpora/asiw.ipynb #0000000a
 def _folder(root, part, video):
     "Where a part of a video lies, whichever split its folder is called by."
-    return next((folder for mode in ('train', 'val', 'test') if (folder := Path(root) / part / mode / video).is_dir()), None)
+    return next(
+        (folder for mode in ('train', 'val', 'test') if (folder := Path(root) / part / mode / video).is_dir()), None
+    )
 
 
 def read_video(root, video: str, label=None) -> list[dict]:
@@ -80,37 +101,65 @@ def read_video(root, video: str, label=None) -> list[dict]:
     Raises ManifestError where a file is missing or damaged, or they don't fit each other.
     """
     seen, moves = (_folder(root, part, video) for part in ('Extracted_Frames', 'Rectified_Frames'))
-    if seen is None or moves is None: raise ManifestError(f'{root}: holds no {"Extracted_Frames" if seen is None else "Rectified_Frames"} of {video}')
-    try: return _rows(video, label, seen, moves)
-    except (KeyError, IndexError, ValueError, TypeError, FileNotFoundError) as error: raise ManifestError(f'{moves}: files of this video do not fit each other ({error!r}); copy them anew') from error
+    if seen is None or moves is None:
+        raise ManifestError(f'{root}: holds no {"Extracted_Frames" if seen is None else "Rectified_Frames"} of {video}')
+    try:
+        return _rows(video, label, seen, moves)
+    except (KeyError, IndexError, ValueError, TypeError, FileNotFoundError) as error:
+        raise ManifestError(
+            f'{moves}: files of this video do not fit each other ({error!r}); copy them anew'
+        ) from error
 
 
 def _rows(video, label, seen, moves):
-    info, displaced = read_plain(moves / 'Chamfer_Info.pickle'), read_plain(moves / 'Comb_RAFTFlow_Displacement_Vectors_New.pickle')
-    classes, images = {} if label else _classes(seen / 'Vision_Text_Labels.csv'), {row['image']: (i, row['objects']) for i, row in enumerate(read_json(seen / 'Image_info_20obj.json'))}
+    info, displaced = (
+        read_plain(moves / 'Chamfer_Info.pickle'),
+        read_plain(moves / 'Comb_RAFTFlow_Displacement_Vectors_New.pickle'),
+    )
+    classes, images = (
+        {} if label else _classes(seen / 'Vision_Text_Labels.csv'),
+        {row['image']: (i, row['objects']) for i, row in enumerate(read_json(seen / 'Image_info_20obj.json'))},
+    )
     above, rows = np.triu(np.asarray(info['dist_mat'], dtype=float), 1), []
     for i, ((thing, window), first, around) in enumerate(_groups(info)):
         image, objects = images[f'{FRAMES * window + 1:04d}.png']
-        nodes, order = [[image, objects.index(int(thing))], *around], [first + len(around), *range(first, first + len(around))]
+        nodes, order = (
+            [[image, objects.index(int(thing))], *around],
+            [first + len(around), *range(first, first + len(around))],
+        )
         own = (above + above.T)[np.ix_(order, order)]
-        rows.append({'id': f'{video}-{i}', 'video': video, 'label': label or classes[str(thing)], 'window': int(window), 'nodes': nodes, 'distance': [[None if np.isnan(d) else d for d in row] for row in own.tolist()], 'displacement': [float(part) for part in displaced[thing][window]]})
+        rows.append(
+            {
+                'id': f'{video}-{i}',
+                'video': video,
+                'label': label or classes[str(thing)],
+                'window': int(window),
+                'nodes': nodes,
+                'distance': [[None if np.isnan(d) else d for d in row] for row in own.tolist()],
+                'displacement': [float(part) for part in displaced[thing][window]],
+            }
+        )
     return rows
 
 
 def _classes(path):
     "By object, as text; of one that is listed twice the first."
-    with open(path, newline='', encoding='utf-8') as file: rows = [row for row in csv.reader(file) if row]
+    with open(path, newline='', encoding='utf-8') as file:
+        rows = [row for row in csv.reader(file) if row]
     return {row[1]: f'class {int(row[0]):02d}' for row in reversed(rows)}
 
 
 def _groups(info):
     "For each object that may sound, and its window: the number of its first node, and the nodes around it, which come before its own."
     principals, first, around = iter(info['object_wind']), 0, []
-    for number, (image, place, principal) in enumerate(node for node in info['object_context'] if tuple(node[:2]) != (-1, -1)):
+    for number, (image, place, principal) in enumerate(
+        node for node in info['object_context'] if tuple(node[:2]) != (-1, -1)
+    ):
         if principal:
             yield next(principals), first, around
             first, around = number + 1, []
-        else: around.append([int(image), int(place)])
+        else:
+            around.append([int(image), int(place)])
 
 # %% ../../nbs/corpora/asiw.ipynb #0000000c
 def write_asiw_corpus(folder, kind: str, root, settings: dict) -> dict:
@@ -118,25 +167,51 @@ def write_asiw_corpus(folder, kind: str, root, settings: dict) -> dict:
 
     `kind`: one of `LISTS`; `settings`: `rate` in Hz, `seconds`, `seed`. What is silent neither validates nor tests. Raises ManifestError for another kind, broken lists, and a split without two classes.
     """
-    if kind not in LISTS: raise ManifestError(f'objects as published are those of {", ".join(LISTS)}; got "{kind}"')
+    if kind not in LISTS:
+        raise ManifestError(f'objects as published are those of {", ".join(LISTS)}; got "{kind}"')
     folder, root, rows, missing = Path(folder), Path(root).resolve(), {}, {}
     (folder / 'card.json').unlink(missing_ok=True)
     for split, videos in LISTS[kind](root).items():
         rows[split], missing[split] = [], []
         for video, label in videos.items():
-            try: rows[split] += [{**row, 'sound': str(_sound(root, video).relative_to(root))} for row in read_video(root, video, label)]
-            except ManifestError as error: missing[split].append(str(error))
-        if split != 'train': rows[split] = [row for row in rows[split] if level_db(sound_of(root, row, settings['rate'], settings['seconds'])[0]) > SILENT_DB]
-        if len({row['label'] for row in rows[split]}) < 2: raise ManifestError(f'{root}: of {len(videos)} videos for {split} fewer than two classes are there; {missing[split][0] if missing[split] else "mixtures of two objects need two"}')
+            try:
+                rows[split] += [
+                    {**row, 'sound': str(_sound(root, video).relative_to(root))}
+                    for row in read_video(root, video, label)
+                ]
+            except ManifestError as error:
+                missing[split].append(str(error))
+        if split != 'train':
+            rows[split] = [
+                row
+                for row in rows[split]
+                if level_db(sound_of(root, row, settings['rate'], settings['seconds'])[0]) > SILENT_DB
+            ]
+        if len({row['label'] for row in rows[split]}) < 2:
+            raise ManifestError(
+                f'{root}: of {len(videos)} videos for {split} fewer than two classes are there; {missing[split][0] if missing[split] else "mixtures of two objects need two"}'
+            )
     for split, found in rows.items():
         write_jsonl(folder / f'{split}.jsonl', found)
-        if split != 'train': write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in found], settings['seed']))
+        if split != 'train':
+            write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in found], settings['seed']))
     every = [row for found in rows.values() for row in found]
-    write_json(folder / 'card.json', {'corpus': kind, 'published': str(root), **{key: settings[key] for key in ('rate', 'seconds', 'seed')}, 'labels': sorted({row['label'] for row in every}), 'most': max(len(row['nodes']) for row in every), **{split: len(found) for split, found in rows.items()}, 'missing': sum(map(len, missing.values()))})
+    write_json(
+        folder / 'card.json',
+        {
+            'corpus': kind,
+            'published': str(root),
+            **{key: settings[key] for key in ('rate', 'seconds', 'seed')},
+            'labels': sorted({row['label'] for row in every}),
+            'most': max(len(row['nodes']) for row in every),
+            **{split: len(found) for split, found in rows.items()},
+            'missing': sum(map(len, missing.values())),
+        },
+    )
     return read_json(folder / 'card.json')
 
 
-SILENT_DB = -80.                          # of a sound that nothing can be judged by
+SILENT_DB = -80.0  # of a sound that nothing can be judged by
 
 
 def sound_of(root, row: dict, rate: int, seconds: float) -> tuple[torch.Tensor, int]:
@@ -145,13 +220,18 @@ def sound_of(root, row: dict, rate: int, seconds: float) -> tuple[torch.Tensor, 
     sound, length = resample(sound, native, rate), round(seconds * rate)
     sound = sound.repeat(-(-length // len(sound)))
     start = min(max(row['window'] - int(seconds) // 2, 0), (len(sound) - length) // rate)
-    return sound[start * rate:start * rate + length], row['window'] - start
+    return sound[start * rate : start * rate + length], row['window'] - start
 
 
 def _sound(root, video):
     "Its sound, as AAC or in any other form that PyAV reads."
-    found = [path for mode in ('train', 'val', 'test') for path in sorted((root / 'Extracted_Audio' / mode).glob(f'{video}.*'))]
-    if not found: raise ManifestError(f'{root}: holds no Extracted_Audio of {video}')
+    found = [
+        path
+        for mode in ('train', 'val', 'test')
+        for path in sorted((root / 'Extracted_Audio' / mode).glob(f'{video}.*'))
+    ]
+    if not found:
+        raise ManifestError(f'{root}: holds no Extracted_Audio of {video}')
     return found[0]
 
 # %% ../../nbs/corpora/asiw.ipynb #0000000e
@@ -160,29 +240,50 @@ class AsiwClips(Dataset):
 
     `card`: what `write_asiw_corpus` left in the folder. Raises MediaError, which names the file, for a sound or features that can't be read.
     """
+
     def __init__(self, folder, split: str, card: dict, classes: int = 10):
         self.root, self.card, self.rows = Path(card['published']), card, read_jsonl(Path(folder) / f'{split}.jsonl')
         self.labels = torch.tensor([card['labels'].index(row['label']) + 1 for row in self.rows])
         self.displacements, self.still = torch.tensor([row['displacement'] for row in self.rows]), list(STILL)
         self.directions = direction_class(self.displacements, classes, self.still)
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
     def __getitem__(self, index: int):
         row = self.rows[index]
         audio, window = sound_of(self.root, row, self.card['rate'], self.card['seconds'])
-        return {**self._seen(row), 'audio': audio, 'label': self.labels[index, None], 'direction': self.directions[index, None], 'window': torch.tensor([window])}
+        return {
+            **self._seen(row),
+            'audio': audio,
+            'label': self.labels[index, None],
+            'direction': self.directions[index, None],
+            'window': torch.tensor([window]),
+        }
 
     def _seen(self, row):
         features, count = self._features(row), len(row['nodes'])
-        padded, distance = features.new_zeros(self.card['most'], features.shape[1]), torch.full((self.card['most'],) * 2, torch.inf)
-        padded[:count], distance[:count, :count] = features, torch.tensor([[torch.inf if d is None else d for d in line] for line in row['distance']])
+        padded, distance = (
+            features.new_zeros(self.card['most'], features.shape[1]),
+            torch.full((self.card['most'],) * 2, torch.inf),
+        )
+        padded[:count], distance[:count, :count] = (
+            features,
+            torch.tensor([[torch.inf if d is None else d for d in line] for line in row['distance']]),
+        )
         return {'features': padded, 'distance': distance}
 
     def _features(self, row):
         "`[N, D]` of the nodes, from the file of their video."
         import h5py
+
         path = _folder(self.root, 'Extracted_Frames', row['video']) / 'Image_feature_20obj.h5'
         try:
-            with h5py.File(path) as file: return torch.stack([torch.from_numpy(file['features'][image, place]) for image, place in row['nodes']]).float()
-        except (OSError, KeyError, IndexError, ValueError) as error: raise MediaError(f'{path}: holds no features of frame and object {row["nodes"]} ({error}); copy it anew') from error
+            with h5py.File(path) as file:
+                return torch.stack(
+                    [torch.from_numpy(file['features'][image, place]) for image, place in row['nodes']]
+                ).float()
+        except (OSError, KeyError, IndexError, ValueError) as error:
+            raise MediaError(
+                f'{path}: holds no features of frame and object {row["nodes"]} ({error}); copy it anew'
+            ) from error

@@ -14,16 +14,20 @@ import torch
 def query_of(*labels: str) -> str:
     "The query for one source, or for the mixture of several. Raises ValueError without a label, or for an empty one. Source: Mahmud et al. 2024, Table 6."
     names = [label.replace('_', ' ').strip() for label in labels]
-    if not names or not all(names): raise ValueError(f'a query needs the names of its sources; got {list(labels)}')
-    if len(names) == 1: return f'The sound of {names[0]}'
-    if len(names) == 2: return f'The sound mixture of {names[0]} and {names[1]}'
+    if not names or not all(names):
+        raise ValueError(f'a query needs the names of its sources; got {list(labels)}')
+    if len(names) == 1:
+        return f'The sound of {names[0]}'
+    if len(names) == 2:
+        return f'The sound mixture of {names[0]} and {names[1]}'
     return f'The sound mixture of {", ".join(names[:-1])}, and {names[-1]}'
 
 # %% ../../nbs/corpora/captions.ipynb #00000008
 def text_to_bytes(text: str, length: int = 512) -> torch.Tensor:
     "A text as `[length]` numbers from 0 to 255. Raises ValueError where it is longer."
     encoded = text.encode()
-    if len(encoded) > length: raise ValueError(f'a text of {len(encoded)} bytes does not fit into {length}: "{text}"')
+    if len(encoded) > length:
+        raise ValueError(f'a text of {len(encoded)} bytes does not fit into {length}: "{text}"')
     return torch.tensor(list(encoded) + [0] * (length - len(encoded)), dtype=torch.uint8)
 
 
@@ -42,7 +46,8 @@ def tagged(text: str) -> list[tuple[str, str]]:
 def _tagger():
     try:
         from textblob.en.taggers import PatternTagger
-    except ImportError: raise ImportError('taking captions apart needs textblob: pip install textblob') from None
+    except ImportError:
+        raise ImportError('taking captions apart needs textblob: pip install textblob') from None
     return PatternTagger()
 
 
@@ -60,27 +65,54 @@ def is_clause(text: str) -> bool:
 
 def _is_verb(words, i):
     (word, tag), before = words[i], words[i - 1][1]
-    third_person = tag == 'NNS' and words[0][0].lower() in ('a', 'an') and before.startswith('NN')     # a gate creaks: no plural follows "a gate"
+    third_person = (
+        tag == 'NNS' and words[0][0].lower() in ('a', 'an') and before.startswith('NN')
+    )  # a gate creaks: no plural follows "a gate"
     return before != 'DT' and (tag.startswith('VB') or word.endswith('ing') or third_person)
 
 # %% ../../nbs/corpora/captions.ipynb #0000000f
-VOICED = ('speak', 'talk', 'sing', 'laugh', 'narrat', 'yell', 'shout', 'whisper', 'chat', 'announc', 'scream', 'murmur', 'play')
+VOICED = (
+    'speak',
+    'talk',
+    'sing',
+    'laugh',
+    'narrat',
+    'yell',
+    'shout',
+    'whisper',
+    'chat',
+    'announc',
+    'scream',
+    'murmur',
+    'play',
+)
 NOISES = re.compile(r'\b(noises?|music|static|hum|hiss|thunder|rain|wind|applause|laughter)$', re.I)
-MEDIA = re.compile(r'\b(radio|loudspeakers?|speakers?|phone|telephone|intercom|microphone|PA|television|TV)$', re.I)      # sound comes over them, they aren't heard
+MEDIA = re.compile(
+    r'\b(radio|loudspeakers?|speakers?|phone|telephone|intercom|microphone|PA|television|TV)$', re.I
+)  # sound comes over them, they aren't heard
 ARTICLES = re.compile(r'\b(an?|the|some|several|two|three|another|someone|somebody|people)\b', re.I)
 
 
-def _always(left, right): return bool(right.strip(' .'))
+def _always(left, right):
+    return bool(right.strip(' .'))
 
 
-def _another(left, right): return has_subject(right) and not left.endswith(' such')
+def _another(left, right):
+    return has_subject(right) and not left.endswith(' such')
 
 
-def _over_a_voice(left, right): return _another(left, right) and any(word.lower().startswith(VOICED) for word in left.split()) and not MEDIA.search(right)
+def _over_a_voice(left, right):
+    return (
+        _another(left, right)
+        and any(word.lower().startswith(VOICED) for word in left.split())
+        and not MEDIA.search(right)
+    )
 
 
 def _with_a_sound(left, right):
-    return has_subject(right) and (bool(NOISES.search(right)) or is_clause(right) and any(word.endswith('ing') for word, _ in tagged(right)[1:4]))
+    return has_subject(right) and (
+        bool(NOISES.search(right)) or is_clause(right) and any(word.endswith('ing') for word, _ in tagged(right)[1:4])
+    )
 
 
 def _two_clauses(left, right):
@@ -89,13 +121,18 @@ def _two_clauses(left, right):
     return is_clause(left) and is_clause(second) and (doing or bool(ARTICLES.search(left) or ARTICLES.search(second)))
 
 
-def _after_comma(left, right): return has_noun(left) and has_noun(right) and not _goes_on(left, right)
+def _after_comma(left, right):
+    return has_noun(left) and has_noun(right) and not _goes_on(left, right)
 
 
 def _goes_on(left, right):
     "Whether what follows a comma is one more thing that the same one does."
     deeds = re.split(r',?\s+and\s+|\s*,\s*', right)
-    third_person = left.split()[0].lower() in ('a', 'an') and is_clause(left) and all(re.fullmatch(r'\w+s', deed) for deed in deeds)   # a cat purrs, meows and hisses
+    third_person = (
+        left.split()[0].lower() in ('a', 'an')
+        and is_clause(left)
+        and all(re.fullmatch(r'\w+s', deed) for deed in deeds)
+    )  # a cat purrs, meows and hisses
     return tagged(right)[0][1] in ('VBZ', 'VBD', 'VBP') or third_person
 
 
@@ -104,32 +141,41 @@ def has_noun(text: str) -> bool:
     return any(tag.startswith(('NN', 'PRP', 'VBG')) for _, tag in tagged(text))
 
 
-JOINS = [(re.compile(pattern, re.I), parts) for pattern, parts in (
-    (r'\s*[.;:]\s+', _always),
-    (r',?\s+((is|are|was|were)\s+)?(and\s+)?(followed|accompanied|preceded|joined) by\s+', _always),
-    (r',?\s+(along|together) with\s+|,?\s+alongside\s+|,?\s+as well as\s+', _always),
-    (r',?\s+(and\s+)?(then|later|afterwards|finally),?\s+', _another),
-    (r',?\s+(as|while|whilst|when|before|after|until)\s+', _another),
-    (r'\s*,\s*(and\s+|but\s+)?', _after_comma),
-    (r'\s+over\s+', _over_a_voice),
-    (r'\s+with\s+', _with_a_sound),
-    (r'\s+and\s+', _two_clauses))]
+JOINS = [
+    (re.compile(pattern, re.I), parts)
+    for pattern, parts in (
+        (r'\s*[.;:]\s+', _always),
+        (r',?\s+((is|are|was|were)\s+)?(and\s+)?(followed|accompanied|preceded|joined) by\s+', _always),
+        (r',?\s+(along|together) with\s+|,?\s+alongside\s+|,?\s+as well as\s+', _always),
+        (r',?\s+(and\s+)?(then|later|afterwards|finally),?\s+', _another),
+        (r',?\s+(as|while|whilst|when|before|after|until)\s+', _another),
+        (r'\s*,\s*(and\s+|but\s+)?', _after_comma),
+        (r'\s+over\s+', _over_a_voice),
+        (r'\s+with\s+', _with_a_sound),
+        (r'\s+and\s+', _two_clauses),
+    )
+]
 
 
 def split_caption(text: str) -> list[str]:
     "The parts of a caption, by the first of `JOINS` that parts it, and their parts."
     for join, parts in JOINS:
         for match in join.finditer(text):
-            left, right = text[:match.start()], text[match.end():]
-            if left and right and parts(left, right): return [*split_caption(left), *split_caption(right)]
+            left, right = text[: match.start()], text[match.end() :]
+            if left and right and parts(left, right):
+                return [*split_caption(left), *split_caption(right)]
     return [text]
 
 # %% ../../nbs/corpora/captions.ipynb #00000012
-TRIMS = [(re.compile(pattern, re.I), kept) for pattern, kept in (
-    (r'^(and|but|then|also|finally|later)\s+', ''),
-    (r'[\s,]+(nearby|far away|in the (background|foreground|distance))$', ''),
-    (r'\b(engine|motor|machine)(s?)\s+((is|are)\s+)?(runs?|running|operates?|operating)$', r'\1\2'),
-    (r'\s+(is|are|was|were)$', ''))]
+TRIMS = [
+    (re.compile(pattern, re.I), kept)
+    for pattern, kept in (
+        (r'^(and|but|then|also|finally|later)\s+', ''),
+        (r'[\s,]+(nearby|far away|in the (background|foreground|distance))$', ''),
+        (r'\b(engine|motor|machine)(s?)\s+((is|are)\s+)?(runs?|running|operates?|operating)$', r'\1\2'),
+        (r'\s+(is|are|was|were)$', ''),
+    )
+]
 
 
 UNHEARD = re.compile(r'(it|they|he|she)\b|(the |total )?silence$', re.I)
@@ -141,15 +187,24 @@ def sounding_phrases(caption: str) -> list[str]:
     Raises ValueError for a caption without words, ImportError without the package textblob. Source: Mahmud et al. 2024, appendix E.1; other rules than its parser's, the same phrases in Table 5.
     """
     text = ' '.join(caption.split()).rstrip(' .;,!')
-    if not re.search(r'\w', text): raise ValueError(f'a caption needs words; got "{caption}"')
-    phrases = [phrase[:1].upper() + phrase[1:] for phrase in map(_trimmed, split_caption(text)) if phrase and not UNHEARD.match(phrase)]
+    if not re.search(r'\w', text):
+        raise ValueError(f'a caption needs words; got "{caption}"')
+    phrases = [
+        phrase[:1].upper() + phrase[1:]
+        for phrase in map(_trimmed, split_caption(text))
+        if phrase and not UNHEARD.match(phrase)
+    ]
     phrases = list({phrase.casefold(): phrase for phrase in reversed(phrases)}.values())[::-1]
-    return [phrase for phrase in phrases if not any(phrase != other and _within(phrase, other) for other in phrases)] or [text[:1].upper() + text[1:]]
+    return [
+        phrase for phrase in phrases if not any(phrase != other and _within(phrase, other) for other in phrases)
+    ] or [text[:1].upper() + text[1:]]
 
 
 def _trimmed(part):
-    for trim, kept in TRIMS: part = trim.sub(kept, part.strip(' ,.'))
+    for trim, kept in TRIMS:
+        part = trim.sub(kept, part.strip(' ,.'))
     return part
 
 
-def _within(phrase, other): return re.search(rf'\b{re.escape(phrase)}\b', other, re.I) is not None
+def _within(phrase, other):
+    return re.search(rf'\b{re.escape(phrase)}\b', other, re.I) is not None

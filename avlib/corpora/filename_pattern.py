@@ -21,24 +21,37 @@ def read_name(path: str, pattern: str = '', labels_from: str = '', speakers_from
     found = {}
     if pattern:
         match = _expression(pattern).fullmatch(stem.as_posix() if '/' in pattern else stem.name)
-        if not match: return None
+        if not match:
+            return None
         found = match.groupdict()
     for name, source in (('label', labels_from), ('speaker', speakers_from)):
-        if source: found[name] = _part(stem, source)
+        if source:
+            found[name] = _part(stem, source)
     return found
 
 
 def _expression(pattern):
     fields = [name for name in re.findall(r'\{(\w*)\}', pattern) if name in KEPT]
     if not fields or len(set(fields)) < len(fields):
-        raise ValueError(f'pattern "{pattern}": name each of {{label}}, {{speaker}}, {{recording}} once at most, and '
-                         'one of them at least')
+        raise ValueError(
+            f'pattern "{pattern}": name each of {{label}}, {{speaker}}, {{recording}} once at most, and '
+            'one of them at least'
+        )
     parts = re.split(r'(\{\w*\}|\*)', pattern)
-    return re.compile(''.join(f'(?P<{p[1:-1]}>[^/]+?)' if p[1:-1] in KEPT and p[:1] == '{' else
-                              '[^/]+?' if p == '*' or p[:1] == '{' else re.escape(p) for p in parts))
+    return re.compile(
+        ''.join(
+            f'(?P<{p[1:-1]}>[^/]+?)'
+            if p[1:-1] in KEPT and p[:1] == '{'
+            else '[^/]+?'
+            if p == '*' or p[:1] == '{'
+            else re.escape(p)
+            for p in parts
+        )
+    )
 
 
 def _part(stem, source):
     parts = {'folder': stem.parent.name, 'name': re.sub(r'[\W_]*\d+$', '', stem.name) or stem.name}
-    if source not in parts: raise ValueError(f'labels and speakers come from "folder" or "name"; got "{source}"')
+    if source not in parts:
+        raise ValueError(f'labels and speakers come from "folder" or "name"; got "{source}"')
     return parts[source]

@@ -19,13 +19,14 @@ from .filename_pattern import read_name
 from .splits import assign_splits
 
 # %% ../../nbs/corpora/folder.ipynb #00000005
-BLOCK = 2 ** 20     # frames read at once
-SILENT_DB = -90.0   # below: 16-bit recordings hold nothing but their last bit
+BLOCK = 2**20  # frames read at once
+SILENT_DB = -90.0  # below: 16-bit recordings hold nothing but their last bit
 
 
 @dataclass(frozen=True)
 class Sound:
     "What a file holds, as one channel: rate in Hz, frames, level in dB, peak, the share of samples at full scale."
+
     rate: int
     frames: int
     level_db: float
@@ -41,7 +42,7 @@ def measure(path) -> Sound:
         frames += len(mono)
         power += float(mono.double().square().sum())
         peak = max(peak, float(mono.abs().max()))
-        clipped += int((block.abs().amax(0) >= 1 - 2 ** -15).sum())
+        clipped += int((block.abs().amax(0) >= 1 - 2**-15).sum())
     return Sound(rate, frames, 10 * float(np.log10(max(power / frames, 1e-20))), peak, clipped / frames)
 
 # %% ../../nbs/corpora/folder.ipynb #00000008
@@ -52,6 +53,7 @@ EMBEDDED = ('speech', 'music')
 @dataclass(frozen=True)
 class Added:
     "A corpus made of a folder: its manifest, the clips, what was skipped and why, the number of other files."
+
     manifest: Path
     clips: list
     skipped: list
@@ -62,15 +64,28 @@ def corpus_folder(name: str, root='data/corpora', overwrite: bool = False) -> Pa
     "Where a new corpus goes. Raises ValueError for a bad name, or one that is taken, unless it may be overwritten."
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]*', name):
         raise ValueError(f'"{name}" cannot name a corpus; use letters, digits, - and _')
-    if name in EMBEDDED: raise ValueError(f'"{name}" is an embedded corpus; take another name')
+    if name in EMBEDDED:
+        raise ValueError(f'"{name}" is an embedded corpus; take another name')
     target = Path(root) / name
-    if target.exists() and not overwrite: raise ValueError(f'{target} exists; take another name, or overwrite it')
+    if target.exists() and not overwrite:
+        raise ValueError(f'{target} exists; take another name, or overwrite it')
     return target
 
 
-def add_corpus(folder, name: str, root='data/corpora', pattern: str = '', labels_from: str = '',
-               speakers_from: str = '', valid_speakers=(), test_speakers=(), held_out: float = .1,
-               seed: int = 0, skip_bad: bool = False, overwrite: bool = False) -> Added:
+def add_corpus(
+    folder,
+    name: str,
+    root='data/corpora',
+    pattern: str = '',
+    labels_from: str = '',
+    speakers_from: str = '',
+    valid_speakers=(),
+    test_speakers=(),
+    held_out: float = 0.1,
+    seed: int = 0,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Added:
     """Make the sound files of `folder`, and of folders in it, the corpus `root`/`name`. Names are read by `read_name`,
     splits are those of `assign_splits`.
 
@@ -81,18 +96,23 @@ def add_corpus(folder, name: str, root='data/corpora', pattern: str = '', labels
     paths, others = _find(source)
     rows, bad = _examine(source, paths, (pattern, labels_from, speakers_from))
     if bad and not skip_bad:
-        raise AudioError(f'{source}: {len(bad)} of {len(paths)} files cannot be used; '
-                         'mend them or leave them out (--skip-bad):\n' + '\n'.join(bad))
+        raise AudioError(
+            f'{source}: {len(bad)} of {len(paths)} files cannot be used; '
+            'mend them or leave them out (--skip-bad):\n' + '\n'.join(bad)
+        )
     if not rows:
-        raise AudioError(f'{source}: holds no sound file that can be used ({others} others); give a folder of '
-                         f'{", ".join(sorted(READABLE))}')
+        raise AudioError(
+            f'{source}: holds no sound file that can be used ({others} others); give a folder of '
+            f'{", ".join(sorted(READABLE))}'
+        )
     speakers, recordings = [r['speaker'] for r in rows], [r['recording'] for r in rows]
     splits = assign_splits(speakers, recordings, valid_speakers, test_speakers, held_out, seed)
     return Added(target / 'manifest.jsonl', _copy(source, target, rows, splits), bad, others)
 
 
 def _check_places(source, name, root, overwrite):
-    if not source.is_dir(): raise AudioError(f'{source}: no such folder; check the path')
+    if not source.is_dir():
+        raise AudioError(f'{source}: no such folder; check the path')
     target = corpus_folder(name, root, overwrite)
     inside, outside = source.resolve(), target.resolve()
     if outside.is_relative_to(inside) or inside.is_relative_to(outside):
@@ -114,10 +134,12 @@ def _examine(source, paths, naming):
     for path in tqdm(paths, desc='reading', unit='file', mininterval=1):
         try:
             row = _row(source, path, naming)
-            if row['id'] in seen: raise AudioError(f'{source / path}: has the name of {seen[row["id"]]}; rename one')
+            if row['id'] in seen:
+                raise AudioError(f'{source / path}: has the name of {seen[row["id"]]}; rename one')
             seen[row['id']] = path
             rows.append(row)
-        except AudioError as error: bad.append(str(error))
+        except AudioError as error:
+            bad.append(str(error))
     return rows, bad
 
 
@@ -128,11 +150,19 @@ def _row(source, path, naming):
     if path.suffix.lower() in OTHER_SOUND:
         raise AudioError(f'{source / path}: this format cannot be read; convert it to WAV or FLAC')
     sound, stem = measure(source / path), path.with_suffix('').as_posix()
-    if sound.level_db < SILENT_DB: raise AudioError(f'{source / path}: is silent; leave it out')
+    if sound.level_db < SILENT_DB:
+        raise AudioError(f'{source / path}: is silent; leave it out')
     suffix = '.flac' if sound.peak <= 1 else '.wav'
-    return {'source': path, 'id': stem, 'path': f'audio/{stem}{suffix}', 'rate': sound.rate, 'frames': sound.frames,
-            'speaker': found.get('speaker', ''), 'recording': _recording(found, stem),
-            'labels': (found['label'],) if found.get('label') else ()}
+    return {
+        'source': path,
+        'id': stem,
+        'path': f'audio/{stem}{suffix}',
+        'rate': sound.rate,
+        'frames': sound.frames,
+        'speaker': found.get('speaker', ''),
+        'recording': _recording(found, stem),
+        'labels': (found['label'],) if found.get('label') else (),
+    }
 
 
 def _recording(found, stem):
@@ -143,7 +173,8 @@ def _recording(found, stem):
 def _copy(source, target, rows, splits):
     "Copy to a folder beside `target`, which takes its name, and that of an older one, when all is there."
     partial, old = target.with_name(f'.{target.name}.partial'), target.with_name(f'.{target.name}.old')
-    for left in (partial, old): shutil.rmtree(left, ignore_errors=True)
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         clips = []
         for row, split in tqdm(list(zip(rows, splits)), desc='copying', unit='file', mininterval=1):
@@ -153,27 +184,32 @@ def _copy(source, target, rows, splits):
         write_manifest(partial / 'manifest.jsonl', clips)
         _take_place(partial, target, old)
     finally:
-        for left in (partial, old): shutil.rmtree(left, ignore_errors=True)
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
     return clips
 
 
 def _take_place(partial, target, old):
-    if target.exists(): target.rename(old)
+    if target.exists():
+        target.rename(old)
     try:
         partial.rename(target)
     except OSError:
-        if old.exists(): old.rename(target)
+        if old.exists():
+            old.rename(target)
         raise
 
 
 def _copy_sound(source, target, rate):
     with AudioWriter(target, rate, 1) as writer:
-        for block in read_blocks(source, BLOCK): writer.write(block.mean(0, keepdim=True))
+        for block in read_blocks(source, BLOCK):
+            writer.write(block.mean(0, keepdim=True))
 
 # %% ../../nbs/corpora/folder.ipynb #0000000e
 @dataclass
 class CorpusReport:
     "What a corpus holds, a row a split (`rows`), and what looks wrong (`problems`); print it."
+
     name: str
     rows: list
     problems: list = field(default_factory=list)
@@ -183,8 +219,14 @@ class CorpusReport:
         table = [heads, *([str(row[h]) for h in heads] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = ['  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table]
-        return '\n'.join([f'corpus {self.name}', *lines, *(f'problem: {p}' for p in self.problems),
-                          *([] if self.problems else ['no problems found'])])
+        return '\n'.join(
+            [
+                f'corpus {self.name}',
+                *lines,
+                *(f'problem: {p}' for p in self.problems),
+                *([] if self.problems else ['no problems found']),
+            ]
+        )
 
 
 def check_corpus(name: str, root='data/corpora') -> CorpusReport:
@@ -196,10 +238,13 @@ def check_corpus(name: str, root='data/corpora') -> CorpusReport:
     manifest = Path(root) / name / 'manifest.jsonl'
     if not manifest.is_file():
         known = sorted(p.parent.name for p in Path(root).glob('[!.]*/manifest.jsonl'))
-        raise ManifestError(f'{manifest}: no such corpus; there are {", ".join(known) or "none"}: add a folder of '
-                            'recordings, or prepare an embedded one')
+        raise ManifestError(
+            f'{manifest}: no such corpus; there are {", ".join(known) or "none"}: add a folder of '
+            'recordings, or prepare an embedded one'
+        )
     clips = read_manifest(manifest)
-    if not clips: raise ManifestError(f'{manifest}: lists no clips; add the corpus again')
+    if not clips:
+        raise ManifestError(f'{manifest}: lists no clips; add the corpus again')
     sounds = _measure_all(manifest, clips)
     used = [split for split in SPLITS if any(clip.split == split for clip in clips)]
     return CorpusReport(name, [_summary(split, clips, sounds) for split in used], _problems(clips, sounds))
@@ -211,25 +256,33 @@ def _measure_all(manifest, clips):
         try:
             sounds[clip.id] = sound = measure(clip.file(home))
             if (sound.rate, sound.frames) != (clip.rate, clip.frames):
-                bad.append(f'{clip.file(home)}: has {sound.frames} frames at {sound.rate} Hz, and '
-                           f'{clip.frames} at {clip.rate} Hz in the manifest')
-        except AudioError as error: bad.append(str(error))
+                bad.append(
+                    f'{clip.file(home)}: has {sound.frames} frames at {sound.rate} Hz, and '
+                    f'{clip.frames} at {clip.rate} Hz in the manifest'
+                )
+        except AudioError as error:
+            bad.append(str(error))
     if bad:
-        raise AudioError(f'{manifest}: {len(bad)} of {len(clips)} clips cannot be used; '
-                         'add the corpus again:\n' + '\n'.join(bad))
+        raise AudioError(
+            f'{manifest}: {len(bad)} of {len(clips)} clips cannot be used; add the corpus again:\n' + '\n'.join(bad)
+        )
     return sounds
 
 
 def _summary(split, clips, sounds):
     clips = [clip for clip in clips if clip.split == split]
     levels = np.array([sounds[clip.id].level_db for clip in clips])
-    return {'split': split, 'clips': len(clips), 'hours': f'{sum(clip.seconds for clip in clips) / 3600:.3f}',
-            'speakers': len({clip.speaker for clip in clips} - {''}),
-            'labels': len({label for clip in clips for label in clip.labels}),
-            'rates (Hz)': ', '.join(map(str, sorted({clip.rate for clip in clips}))),
-            'level (dB)': f'{np.median(levels):.1f} ({levels.min():.1f} to {levels.max():.1f})',
-            'clipped': f'{np.mean([sounds[clip.id].clipped > 0 for clip in clips]):.1%}',
-            'silent': int((levels < SILENT_DB).sum())}
+    return {
+        'split': split,
+        'clips': len(clips),
+        'hours': f'{sum(clip.seconds for clip in clips) / 3600:.3f}',
+        'speakers': len({clip.speaker for clip in clips} - {''}),
+        'labels': len({label for clip in clips for label in clip.labels}),
+        'rates (Hz)': ', '.join(map(str, sorted({clip.rate for clip in clips}))),
+        'level (dB)': f'{np.median(levels):.1f} ({levels.min():.1f} to {levels.max():.1f})',
+        'clipped': f'{np.mean([sounds[clip.id].clipped > 0 for clip in clips]):.1%}',
+        'silent': int((levels < SILENT_DB).sum()),
+    }
 
 
 def _problems(clips, sounds):
@@ -239,16 +292,22 @@ def _problems(clips, sounds):
         if len(groups) < 2:
             problems.append(f'the split "{split}" holds {len(groups)} speaker(s) or recording(s), and mixing needs two')
     for key in ('path', 'recording'):
-        try: splits_disjoint(clips, (key,))
-        except ManifestError as error: problems.append(str(error))
+        try:
+            splits_disjoint(clips, (key,))
+        except ManifestError as error:
+            problems.append(str(error))
     train, test = ({clip.speaker for clip in clips if clip.split == split} - {''} for split in ('train', 'test'))
     if heard := sorted(train & test):
-        problems.append(f'speakers {", ".join(heard)} are in training and in test: scores on them say nothing of '
-                        'unseen speakers')
+        problems.append(
+            f'speakers {", ".join(heard)} are in training and in test: scores on them say nothing of unseen speakers'
+        )
     silent = [clip.id for clip in clips if sounds[clip.id].level_db < SILENT_DB]
-    clipped = [clip.id for clip in clips if sounds[clip.id].clipped > .001]
-    if silent: problems.append(f'{len(silent)} silent clips, such as "{silent[0]}": leave them out')
+    clipped = [clip.id for clip in clips if sounds[clip.id].clipped > 0.001]
+    if silent:
+        problems.append(f'{len(silent)} silent clips, such as "{silent[0]}": leave them out')
     if clipped:
-        problems.append(f'{len(clipped)} clips with more than 0.1 % of samples at full scale, such as "{clipped[0]}": '
-                        'record them at a lower level')
+        problems.append(
+            f'{len(clipped)} clips with more than 0.1 % of samples at full scale, such as "{clipped[0]}": '
+            'record them at a lower level'
+        )
     return problems

@@ -28,14 +28,17 @@ CONNECTORS = {'wsj0-2mix': wsj0_2mix, 'libri2mix': libri2mix, 'librispeech': lib
 @dataclass(frozen=True)
 class Link:
     "Where a corpus lies: `kind`, one of wsj0-2mix, libri2mix, librispeech, or stereo for recordings of your own; its folder `root`; `options` of its connector. Raises ManifestError for others."
+
     kind: str
     root: str
     options: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.kind not in CONNECTORS: raise ManifestError(f'a corpus to link is one of {", ".join(CONNECTORS)}; got "{self.kind}"')
+        if self.kind not in CONNECTORS:
+            raise ManifestError(f'a corpus to link is one of {", ".join(CONNECTORS)}; got "{self.kind}"')
         known = list(inspect.signature(CONNECTORS[self.kind]).parameters)[1:]
-        if not isinstance(self.root, str) or not isinstance(self.options, dict): raise ManifestError('a link has a folder "root" and "options" by name')
+        if not isinstance(self.root, str) or not isinstance(self.options, dict):
+            raise ManifestError('a link has a folder "root" and "options" by name')
         if wrong := [name for name in self.options if name not in known]:
             raise ManifestError(f'{self.kind} has no option {", ".join(map(str, wrong))}; there is {", ".join(known)}')
 
@@ -52,7 +55,8 @@ class Link:
     @property
     def name(self) -> str:
         "What the corpus is called in the pipeline, such as `wsj0-2mix-8k` or `libri2mix-16k-noisy`, or `stereo-FOLDER`."
-        if not self.known: return '-'.join([self.kind, *re.findall(r'\w+', Path(self.root).name.lower())])
+        if not self.known:
+            return '-'.join([self.kind, *re.findall(r'\w+', Path(self.root).name.lower())])
         rate = f'-{self.options["rate"] // 1000}k' if 'rate' in self.options else ''
         return self.kind + rate + '-noisy' * bool(self.options.get('noisy'))
 
@@ -68,24 +72,38 @@ class Link:
 
     def spatialized(self, room: str) -> list[PublishedMixture]:
         "The mixtures of the spatialized version of WSJ0-2mix, 'anechoic' or 'reverb', of the same rate and mode; empty where it is not there, and for other corpora. Recordings of your own come as 'anechoic': nobody knows."
-        if not self.known and room == 'anechoic': return self.find()
+        if not self.known and room == 'anechoic':
+            return self.find()
         return self.find(room=room) if self.kind == 'wsj0-2mix' and self._folder(room).is_dir() else []
 
     def _folder(self, room):
         "Of the spatialized version of WSJ0-2mix."
-        return Path(self.root) / f'2speakers_{room}' / f'wav{self.options.get("rate", 8000) // 1000}k' / self.options.get('mode', 'min')
+        return (
+            Path(self.root)
+            / f'2speakers_{room}'
+            / f'wav{self.options.get("rate", 8000) // 1000}k'
+            / self.options.get('mode', 'min')
+        )
 
     @property
     def stereo(self) -> bool:
         "Whether it has mixtures of many channels, or single voices that can be put in rooms."
-        return not self.mixed or not self.known or self.kind == 'wsj0-2mix' and all(self._folder(room).is_dir() for room in ('anechoic', 'reverb'))
+        return (
+            not self.mixed
+            or not self.known
+            or self.kind == 'wsj0-2mix'
+            and all(self._folder(room).is_dir() for room in ('anechoic', 'reverb'))
+        )
 
 
 def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Link, list]:
     "Look through a published corpus and write `corpora/NAME/link.json`; returns the link and what was found. Raises ManifestError as the connectors do."
     link = Link(kind, str(Path(root).resolve()), options)
     folder = Path(corpora) / link.name
-    if folder.exists(): raise ManifestError(f'{folder} exists; remove it to link the corpus again, or, where this is another one, rename its folder')
+    if folder.exists():
+        raise ManifestError(
+            f'{folder} exists; remove it to link the corpus again, or, where this is another one, rename its folder'
+        )
     found = link.find()
     write_json(folder / 'link.json', asdict(link))
     return link, found
@@ -94,28 +112,41 @@ def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Lin
 def read_link(folder) -> Link | None:
     "The link in a corpus' folder; None where it is a corpus of recordings. Raises ManifestError for a broken one."
     path = Path(folder) / 'link.json'
-    if not path.is_file(): return None
-    try: return Link(**read_json(path))
-    except (TypeError, ValueError) as error: raise ManifestError(f'{path}: {error}; link the corpus again') from error
+    if not path.is_file():
+        return None
+    try:
+        return Link(**read_json(path))
+    except (TypeError, ValueError) as error:
+        raise ManifestError(f'{path}: {error}; link the corpus again') from error
 
 # %% ../../nbs/corpora/links.ipynb #00000007
 def write_mixtures(path, mixtures: list[PublishedMixture]) -> Path:
     "Write a list of published mixtures as JSON Lines, with absolute paths."
-    texts = lambda value: [str(v) for v in value] if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    texts = lambda value: (
+        [str(v) for v in value] if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    )
     return write_jsonl(path, [{name: texts(value) for name, value in vars(mixture).items()} for mixture in mixtures])
 
 
 def read_mixtures(path, split: str) -> list[PublishedMixture]:
     "The mixtures of a split from a list that `write_mixtures` left; raises ManifestError where it is missing, broken, or has none of the split."
-    if not Path(path).is_file(): raise ManifestError(f'{path}: there is no such list of mixtures; prepare the corpus again')
-    try: rows = [_mixture(row) for row in read_jsonl(path) if row['split'] == split]
-    except (TypeError, KeyError, ValueError) as error: raise ManifestError(f'{path}: {error}; prepare the corpus again') from error
-    if not rows: raise ManifestError(f'{path}: lists no mixtures of the split "{split}"; link a whole corpus')
+    if not Path(path).is_file():
+        raise ManifestError(f'{path}: there is no such list of mixtures; prepare the corpus again')
+    try:
+        rows = [_mixture(row) for row in read_jsonl(path) if row['split'] == split]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ManifestError(f'{path}: {error}; prepare the corpus again') from error
+    if not rows:
+        raise ManifestError(f'{path}: lists no mixtures of the split "{split}"; link a whole corpus')
     return rows
 
 
 def _mixture(row):
-    paths = {'mixture': Path(row['mixture']), 'sources': tuple(map(Path, row['sources'])), 'noise': Path(row['noise']) if row['noise'] else None}
+    paths = {
+        'mixture': Path(row['mixture']),
+        'sources': tuple(map(Path, row['sources'])),
+        'noise': Path(row['noise']) if row['noise'] else None,
+    }
     return PublishedMixture(**{**row, **paths, 'speakers': tuple(row['speakers'])})
 
 
@@ -133,14 +164,18 @@ def read_sources(mixture: PublishedMixture, start: int = 0, frames: int = -1) ->
 
 class PublishedMixtures(Dataset):
     "`{'id', 'sources': [source, time], 'speakers'}` of published mixtures, heard in the bank `rooms` if one is given."
-    def __init__(self, mixtures: list[PublishedMixture], rooms: RoomBank | None = None): self.mixtures, self.rooms = mixtures, rooms
 
-    def __len__(self): return len(self.mixtures)
+    def __init__(self, mixtures: list[PublishedMixture], rooms: RoomBank | None = None):
+        self.mixtures, self.rooms = mixtures, rooms
+
+    def __len__(self):
+        return len(self.mixtures)
 
     def __getitem__(self, index: int):
         mixture = self.mixtures[index]
         sources = read_sources(mixture)
-        if self.rooms is not None: sources = hear(sources, self.rooms[index % len(self.rooms)])[:, 0]
+        if self.rooms is not None:
+            sources = hear(sources, self.rooms[index % len(self.rooms)])[:, 0]
         return {'id': mixture.id, 'sources': sources, 'speakers': list(mixture.speakers)}
 
 # %% ../../nbs/corpora/links.ipynb #0000000b
@@ -150,9 +185,20 @@ class MixturesOfPublished(PreparedMixtures):
     `mixtures`: by whether they are supervised, the published mixtures to draw from; `rooms`: likewise, where they are heard (default: as they are). `seconds` long.
     Raises ManifestError where there are fewer than two to draw from.
     """
-    def __init__(self, mixtures: dict[bool, list[PublishedMixture]], seconds: float, single: float, size: int, seed: int, unsupervised: float, rooms: dict[bool, RoomBank] | None = None):
+
+    def __init__(
+        self,
+        mixtures: dict[bool, list[PublishedMixture]],
+        seconds: float,
+        single: float,
+        size: int,
+        seed: int,
+        unsupervised: float,
+        rooms: dict[bool, RoomBank] | None = None,
+    ):
         for supervised, share in ((True, 1 - unsupervised), (False, unsupervised)):
-            if share and len(mixtures[supervised]) < 2: raise ManifestError(f'mixtures of mixtures need two to draw from; got {len(mixtures[supervised])}')
+            if share and len(mixtures[supervised]) < 2:
+                raise ManifestError(f'mixtures of mixtures need two to draw from; got {len(mixtures[supervised])}')
         self.mixtures, self.seconds, self.single, self.size, self.seed = mixtures, seconds, single, size, seed
         self.unsupervised, self.rooms, self.epoch = unsupervised, rooms or {}, 0
 
@@ -160,23 +206,34 @@ class MixturesOfPublished(PreparedMixtures):
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "The training split of a prepared published corpus, by an experiment's settings. The corpus' own reverberant version goes before simulated rooms."
         drawn = settings['mixtures']
-        found = {supervised: prepared.mixtures('train', reverberant) for supervised, reverberant in reverberant_parts(settings).items()}
+        found = {
+            supervised: prepared.mixtures('train', reverberant)
+            for supervised, reverberant in reverberant_parts(settings).items()
+        }
         listed, rooms = ({supervised: pair[i] for supervised, pair in found.items()} for i in range(2))
         return cls(listed, drawn['seconds'], drawn['single'], size, seed, settings['unsupervised'], rooms)
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, index: int):
-        rng, supervised = np.random.default_rng([self.seed, self.epoch, index]), spread_evenly(index, 1 - self.unsupervised)
+        rng, supervised = (
+            np.random.default_rng([self.seed, self.epoch, index]),
+            spread_evenly(index, 1 - self.unsupervised),
+        )
         listed = self.mixtures[supervised]
-        sources = [self._sources(listed[i], self.rooms.get(supervised), rng) for i in rng.choice(len(listed), 2, replace=False)]
+        sources = [
+            self._sources(listed[i], self.rooms.get(supervised), rng) for i in rng.choice(len(listed), 2, replace=False)
+        ]
         return {'sources': torch.stack(sources), 'supervised': supervised}
 
     def _sources(self, mixture, rooms, rng):
         frames = round(self.seconds * mixture.rate)
         start = int(rng.integers(max(mixture.frames - frames, 0) + 1))
         sources = in_some_room(read_sources(mixture, start, min(frames, mixture.frames)), rooms, rng)
-        if rng.random() < self.single: sources[int(rng.integers(len(mixture.speakers)))] = 0
+        if rng.random() < self.single:
+            sources[int(rng.integers(len(mixture.speakers)))] = 0
         return torch.nn.functional.pad(sources, (0, frames - sources.shape[-1]))

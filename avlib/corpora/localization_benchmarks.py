@@ -17,6 +17,7 @@ from .manifest import ManifestError
 # %% ../../nbs/corpora/localization_benchmarks.ipynb #00000004
 class Annotations(NamedTuple):
     "Boxes in pixels by clip (`[n, 4]`: x0, y0, x1, y1), classes by clip where they are known, and how many people have to agree on a place (see `box_map`)."
+
     boxes: dict
     classes: dict
     annotators: int
@@ -33,50 +34,70 @@ def read_classes(path) -> dict:
 
 
 def _rows(path):
-    if not Path(path).is_file(): raise ManifestError(f'{path}: there is no such file; give the list of VGG-SS, vggss.json')
-    try: rows = json.loads(Path(path).read_text(encoding='utf-8-sig'))
-    except ValueError as error: raise ManifestError(f'{path}: is no whole JSON ({error}); copy it anew') from error
-    if not isinstance(rows, list) or not rows: raise ManifestError(f'{path}: should be a list of clips, one at least; copy it anew')
+    if not Path(path).is_file():
+        raise ManifestError(f'{path}: there is no such file; give the list of VGG-SS, vggss.json')
+    try:
+        rows = json.loads(Path(path).read_text(encoding='utf-8-sig'))
+    except ValueError as error:
+        raise ManifestError(f'{path}: is no whole JSON ({error}); copy it anew') from error
+    if not isinstance(rows, list) or not rows:
+        raise ManifestError(f'{path}: should be a list of clips, one at least; copy it anew')
     seen = set()
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not {'file', 'class', 'bbox'} <= set(row): raise ManifestError(f'{path}, entry {number}: should have "file", "class" and "bbox"; copy the list anew')
-        if not isinstance(row['file'], str) or not isinstance(row['class'], str): raise ManifestError(f'{path}, entry {number}: "file" and "class" should be texts; got {row["file"]!r}, {row["class"]!r}')
-        if row['file'] in seen: raise ManifestError(f'{path}, entry {number}: the clip "{row["file"]}" is listed twice; keep one of them')
+        if not isinstance(row, dict) or not {'file', 'class', 'bbox'} <= set(row):
+            raise ManifestError(f'{path}, entry {number}: should have "file", "class" and "bbox"; copy the list anew')
+        if not isinstance(row['file'], str) or not isinstance(row['class'], str):
+            raise ManifestError(
+                f'{path}, entry {number}: "file" and "class" should be texts; got {row["file"]!r}, {row["class"]!r}'
+            )
+        if row['file'] in seen:
+            raise ManifestError(f'{path}, entry {number}: the clip "{row["file"]}" is listed twice; keep one of them')
         seen.add(row['file'])
     return rows
 
 
-FARTHEST = 2             # frames from the corner at most, where a number is no pixel
+FARTHEST = 2  # frames from the corner at most, where a number is no pixel
 
 
 def _in_pixels(boxes, size, where):
     number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and value <= FARTHEST
-    if not isinstance(boxes, list) or not boxes: raise ManifestError(f'{where}: has no boxes; leave out clips without a source')
+    if not isinstance(boxes, list) or not boxes:
+        raise ManifestError(f'{where}: has no boxes; leave out clips without a source')
     for box in boxes:
-        if not isinstance(box, list) or len(box) != 4 or not all(map(number, box)): raise ManifestError(f'{where}: a box is four numbers, x0, y0, x1, y1, in frames, not in pixels; got {str(box)[:200]}')
-    return (torch.tensor([[max(value, 0) for value in box] for box in boxes], dtype=torch.float64).clamp(max=1) * size).long()
+        if not isinstance(box, list) or len(box) != 4 or not all(map(number, box)):
+            raise ManifestError(
+                f'{where}: a box is four numbers, x0, y0, x1, y1, in frames, not in pixels; got {str(box)[:200]}'
+            )
+    return (
+        torch.tensor([[max(value, 0) for value in box] for box in boxes], dtype=torch.float64).clamp(max=1) * size
+    ).long()
 
 # %% ../../nbs/corpora/localization_benchmarks.ipynb #00000008
 FLICKR_FRAME = 256
-FLICKR_ANNOTATORS = 2                # who have to agree, as in the published evaluation
+FLICKR_ANNOTATORS = 2  # who have to agree, as in the published evaluation
 
 
 def read_flickr(folder, size: int = 224) -> dict:
     "Boxes `[n, 4]` of all annotators, in pixels of a frame of `size`, by the names of the XML files of Flickr-SoundNet. Raises ManifestError, which names the file, where there is none, one is broken, has no boxes, or other ones than of four whole numbers."
     files = sorted(Path(folder).glob('*.xml'))
-    if not files: raise ManifestError(f'{folder}: holds no XML files; give the folder of the annotations of Flickr-SoundNet')
+    if not files:
+        raise ManifestError(f'{folder}: holds no XML files; give the folder of the annotations of Flickr-SoundNet')
     return {file.stem: _flickr_boxes(file, size) for file in files}
 
 
 def _flickr_boxes(file, size):
-    try: found = [[int(value.text) for value in box][-4:] for box in ElementTree.parse(file).getroot().iter('bbox')]
-    except (ElementTree.ParseError, TypeError, ValueError) as error: raise ManifestError(f'{file}: is no annotation of Flickr-SoundNet ({error}); copy it anew') from error
-    if not found or any(len(box) != 4 for box in found): raise ManifestError(f'{file}: should hold boxes of four whole numbers; got {found}')
+    try:
+        found = [[int(value.text) for value in box][-4:] for box in ElementTree.parse(file).getroot().iter('bbox')]
+    except (ElementTree.ParseError, TypeError, ValueError) as error:
+        raise ManifestError(f'{file}: is no annotation of Flickr-SoundNet ({error}); copy it anew') from error
+    if not found or any(len(box) != 4 for box in found):
+        raise ManifestError(f'{file}: should hold boxes of four whole numbers; got {found}')
     inside = [[min(max(value, 0), FLICKR_FRAME) for value in box] for box in found]
     return (torch.tensor(inside, dtype=torch.float64) * size / FLICKR_FRAME).long()
 
 
 def read_benchmark(path) -> Annotations:
     "The annotations of VGG-SS (a JSON file) or Flickr-SoundNet (a folder of XML files). Raises ManifestError as their readers do."
-    if Path(path).is_dir(): return Annotations(read_flickr(path), {}, FLICKR_ANNOTATORS)
+    if Path(path).is_dir():
+        return Annotations(read_flickr(path), {}, FLICKR_ANNOTATORS)
     return Annotations(read_annotations(path), read_classes(path), 1)

@@ -26,6 +26,7 @@ class Clip:
     Raises ManifestError, which names the field, for a wrong type, an unknown split, a path that leaves the folder, a
     rate or length that isn't positive.
     """
+
     id: str
     split: str
     path: str
@@ -40,8 +41,10 @@ class Clip:
     motion: object = None
 
     def __post_init__(self):
-        for name in ('id', 'split', 'path', 'caption', 'speaker', 'recording'): self._require(name, str, 'a text')
-        for name in ('rate', 'frames'): self._require(name, int, 'a whole number')
+        for name in ('id', 'split', 'path', 'caption', 'speaker', 'recording'):
+            self._require(name, str, 'a text')
+        for name in ('rate', 'frames'):
+            self._require(name, int, 'a whole number')
         self._require('labels', (tuple, list), 'a list of texts')
         object.__setattr__(self, 'labels', tuple(self.labels))
         self._check_values()
@@ -52,24 +55,29 @@ class Clip:
             raise ManifestError(f'field "{NAMES.get(name, name)}" must be {words}; got {value!r}')
 
     def _check_values(self):
-        if not self.id: raise ManifestError('field "id" is empty; name each clip')
+        if not self.id:
+            raise ManifestError('field "id" is empty; name each clip')
         if self.split not in SPLITS:
             raise ManifestError(f'field "split" must be one of {", ".join(SPLITS)}; got "{self.split}"')
         if self.rate < 1 or self.frames < 1:
-            raise ManifestError(f'fields "sample_rate" and "frames" must be positive; got {self.rate} and '
-                                f'{self.frames}')
+            raise ManifestError(
+                f'fields "sample_rate" and "frames" must be positive; got {self.rate} and {self.frames}'
+            )
         if not all(isinstance(label, str) for label in self.labels):
             raise ManifestError(f'field "labels" must be a list of texts; got {self.labels}')
         parts = PurePosixPath(self.path)
         if not parts.parts or parts.is_absolute() or '..' in parts.parts or '\0' in self.path:
-            raise ManifestError(f'field "path" must lie in the folder of the manifest, relative to it; got '
-                                f'"{self.path}"')
+            raise ManifestError(
+                f'field "path" must lie in the folder of the manifest, relative to it; got "{self.path}"'
+            )
 
     @property
-    def label(self) -> str: return self.labels[0] if self.labels else ''
+    def label(self) -> str:
+        return self.labels[0] if self.labels else ''
 
     @property
-    def seconds(self) -> float: return self.frames / self.rate
+    def seconds(self) -> float:
+        return self.frames / self.rate
 
     def file(self, folder) -> Path:
         "The sound file, where `folder` holds the manifest."
@@ -96,7 +104,8 @@ def read_manifest(path, check_files: bool = False) -> list[Clip]:
     duplicate id, a path or a link out of the folder (unless another one is named, see `home_of`).
     """
     path = Path(path)
-    if not path.is_file(): raise ManifestError(f'{path}: no such manifest; prepare the corpus, or see its name')
+    if not path.is_file():
+        raise ManifestError(f'{path}: no such manifest; prepare the corpus, or see its name')
     try:
         rows = read_jsonl(path)
     except ValueError as error:
@@ -110,10 +119,18 @@ def read_manifest(path, check_files: bool = False) -> list[Clip]:
 def home_of(manifest) -> Path:
     "The folder that holds the clips of a manifest: its own, or the one that `home.json` beside it names. Raises ManifestError for a home.json that is broken, or names no folder."
     path = Path(manifest).with_name('home.json')
-    if not path.is_file(): return path.parent
-    try: home = Path(read_json(path)['home'])
-    except (ValueError, KeyError, TypeError) as error: raise ManifestError(f'{path}: should name the folder of the clips as "home" ({error!r}); link the corpus again') from error
-    if not home.is_absolute() or not home.is_dir(): raise ManifestError(f'{path}: there is no folder {home}; bring it back, or link the corpus from where it is now')
+    if not path.is_file():
+        return path.parent
+    try:
+        home = Path(read_json(path)['home'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(
+            f'{path}: should name the folder of the clips as "home" ({error!r}); link the corpus again'
+        ) from error
+    if not home.is_absolute() or not home.is_dir():
+        raise ManifestError(
+            f'{path}: there is no folder {home}; bring it back, or link the corpus from where it is now'
+        )
     return home
 
 
@@ -124,12 +141,14 @@ def _row(clip):
 
 def _clip(where, folder, row, inside, check_files):
     known = {NAMES.get(f.name, f.name): f.name for f in fields(Clip)}
-    if not isinstance(row, dict): raise ManifestError(f'{where}: must be an object with fields; got {row!r}')
+    if not isinstance(row, dict):
+        raise ManifestError(f'{where}: must be an object with fields; got {row!r}')
     for name in row:
         if name not in known:
             raise ManifestError(f'{where}: field "{name}" is unknown; the fields are {", ".join(known)}')
     for name in known:
-        if name not in row and name not in OPTIONAL: raise ManifestError(f'{where}: field "{name}" is missing; add it')
+        if name not in row and name not in OPTIONAL:
+            raise ManifestError(f'{where}: field "{name}" is missing; add it')
     try:
         clip = Clip(**{known[name]: value for name, value in row.items()})
     except ManifestError as error:
@@ -141,8 +160,9 @@ def _clip(where, folder, row, inside, check_files):
 def _check_file(where, folder, clip, inside, exists):
     file = clip.file(folder)
     if inside and not file.resolve().is_relative_to(folder.resolve()):
-        raise ManifestError(f'{where}: field "path" leads out of the folder by a link, to {file.resolve()}; copy the '
-                            'file there')
+        raise ManifestError(
+            f'{where}: field "path" leads out of the folder by a link, to {file.resolve()}; copy the file there'
+        )
     if exists and not file.is_file():
         raise ManifestError(f'{where}: field "path": {file} does not exist; prepare the corpus again')
 
@@ -151,8 +171,9 @@ def _check_unique(path, clips):
     rows = {}
     for i, clip in enumerate(clips, 1):
         if clip.id in rows:
-            raise ManifestError(f'{path}, row {i}: field "id": "{clip.id}" is taken by row {rows[clip.id]}; give each '
-                                'clip its own')
+            raise ManifestError(
+                f'{path}, row {i}: field "id": "{clip.id}" is taken by row {rows[clip.id]}; give each clip its own'
+            )
         rows[clip.id] = i
 
 # %% ../../nbs/corpora/manifest.ipynb #0000000d
@@ -160,8 +181,11 @@ def splits_disjoint(clips, keys=('path', 'speaker', 'recording')) -> None:
     "Raises ManifestError where a value of one of `keys` (empty ones aside) occurs in two splits."
     for key in keys:
         splits = defaultdict(set)
-        for clip in clips: splits[getattr(clip, key)].add(clip.split)
+        for clip in clips:
+            splits[getattr(clip, key)].add(clip.split)
         shared = {value: found for value, found in splits.items() if value and len(found) > 1}
         for value, found in shared.items():
-            raise ManifestError(f'{key} "{value}" is in the splits {" and ".join(sorted(found))}, '
-                                f'and {len(shared) - 1} more like it; put all clips of a {key} into one split')
+            raise ManifestError(
+                f'{key} "{value}" is in the splits {" and ".join(sorted(found))}, '
+                f'and {len(shared) - 1} more like it; put all clips of a {key} into one split'
+            )

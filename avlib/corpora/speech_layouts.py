@@ -15,6 +15,7 @@ from .splits import assign_splits
 @dataclass(frozen=True)
 class PublishedMixture:
     "A mixture of a published corpus: files of mixture, sources and noise (None: without), speakers in the order of the sources; `rate` in Hz, `frames` and `channels`."
+
     id: str
     split: str
     mixture: Path
@@ -31,13 +32,18 @@ def _list_mixtures(folder: Path, split: str, kind: str, parts: tuple, rate: int,
     names = _wav_names(folder / kind)
     for part in parts:
         if lacking := sorted(names ^ _wav_names(folder / part)):
-            raise ManifestError(f'{folder}: {kind} and {part} must hold the same files; {len(lacking)} are in one alone, the first is {lacking[0]}: make the corpus anew')
+            raise ManifestError(
+                f'{folder}: {kind} and {part} must hold the same files; {len(lacking)} are in one alone, the first is {lacking[0]}: make the corpus anew'
+            )
     return [_mixture(folder, split, kind, parts, name, rate, speakers) for name in sorted(names)]
 
 
 def _wav_names(folder):
     names = {path.name for path in folder.glob('*.wav')}
-    if not names: raise ManifestError(f'{folder}: holds no WAV files; give the folder that the corpus was made in, and the rate, mode and kind that were made')
+    if not names:
+        raise ManifestError(
+            f'{folder}: holds no WAV files; give the folder that the corpus was made in, and the rate, mode and kind that were made'
+        )
     return names
 
 
@@ -45,16 +51,32 @@ def _mixture(folder, split, kind, parts, name, rate, speakers):
     infos = {part: audio_info(folder / part / name) for part in (kind, *parts)}
     whole = infos[kind]
     for part, info in infos.items():
-        if info.rate != rate: raise ManifestError(f'{folder / part / name}: has {info.rate} Hz where {rate} are asked for; give the rate of the files')
+        if info.rate != rate:
+            raise ManifestError(
+                f'{folder / part / name}: has {info.rate} Hz where {rate} are asked for; give the rate of the files'
+            )
         if (info.frames, info.channels) != (whole.frames, whole.channels):
-            raise ManifestError(f'{folder / part / name}: {info.frames} frames of {info.channels} channel(s) do not fit the mixture\'s {whole.frames} of {whole.channels}: make the corpus anew')
+            raise ManifestError(
+                f"{folder / part / name}: {info.frames} frames of {info.channels} channel(s) do not fit the mixture's {whole.frames} of {whole.channels}: make the corpus anew"
+            )
     noise = folder / 'noise' / name if 'noise' in parts else None
     sources = tuple(folder / part / name for part in parts if part != 'noise')
-    return PublishedMixture(f'{split}-{Path(name).stem}', split, folder / kind / name, sources, speakers(folder, name), rate, whole.frames, whole.channels, noise)
+    return PublishedMixture(
+        f'{split}-{Path(name).stem}',
+        split,
+        folder / kind / name,
+        sources,
+        speakers(folder, name),
+        rate,
+        whole.frames,
+        whole.channels,
+        noise,
+    )
 
 
 def _choose(value, choices, what):
-    if value not in choices: raise ValueError(f'{what} is one of {", ".join(map(str, choices))}; got {value!r}')
+    if value not in choices:
+        raise ValueError(f'{what} is one of {", ".join(map(str, choices))}; got {value!r}')
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000007
 def wsj0_2mix(root, rate: int = 8000, mode: str = 'min', room: str = '') -> list[PublishedMixture]:
@@ -63,29 +85,44 @@ def wsj0_2mix(root, rate: int = 8000, mode: str = 'min', room: str = '') -> list
     `rate`: 8000 or 16000 Hz. `mode`: 'min', cut to the shorter utterance, or 'max'. `room`: '' for the single-channel corpus, 'anechoic' or 'reverb' for the
     spatialized one. Raises ManifestError where files are missing or do not fit, ValueError for other choices.
     """
-    _choose(rate, (8000, 16000), 'rate'); _choose(mode, ('min', 'max'), 'mode'); _choose(room, ('', 'anechoic', 'reverb'), 'room')
+    _choose(rate, (8000, 16000), 'rate')
+    _choose(mode, ('min', 'max'), 'mode')
+    _choose(room, ('', 'anechoic', 'reverb'), 'room')
     folder = Path(root) / ('2speakers' + f'_{room}' * bool(room)) / f'wav{rate // 1000}k' / mode
-    return [mixture for split, short in (('train', 'tr'), ('valid', 'cv'), ('test', 'tt'))
-            for mixture in _list_mixtures(folder / short, split, 'mix', ('s1', 's2'), rate, _wsj_speakers)]
+    return [
+        mixture
+        for split, short in (('train', 'tr'), ('valid', 'cv'), ('test', 'tt'))
+        for mixture in _list_mixtures(folder / short, split, 'mix', ('s1', 's2'), rate, _wsj_speakers)
+    ]
 
 
 def _wsj_speakers(folder, name):
     parts = Path(name).stem.split('_')
-    if len(parts) != 4: raise ManifestError(f'{folder / "mix" / name}: the name is not of the form UTTERANCE_LEVEL_UTTERANCE_LEVEL.wav; take the names that the corpus was made with')
+    if len(parts) != 4:
+        raise ManifestError(
+            f'{folder / "mix" / name}: the name is not of the form UTTERANCE_LEVEL_UTTERANCE_LEVEL.wav; take the names that the corpus was made with'
+        )
     return parts[0][:3], parts[2][:3]
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #0000000c
-def libri2mix(root, rate: int = 16000, mode: str = 'min', noisy: bool = False, train: str = 'train-360') -> list[PublishedMixture]:
+def libri2mix(
+    root, rate: int = 16000, mode: str = 'min', noisy: bool = False, train: str = 'train-360'
+) -> list[PublishedMixture]:
     """All mixtures of Libri2Mix below `root`, the folder `Libri2Mix` or the one that holds it.
 
     `rate`: 8000 or 16000 Hz. `mode`: 'min' or 'max'. `noisy`: with noise (`mix_both`), or clean (`mix_clean`). `train`: 'train-100' or 'train-360'.
     Raises ManifestError where files are missing or do not fit, ValueError for other choices.
     """
-    _choose(rate, (8000, 16000), 'rate'); _choose(mode, ('min', 'max'), 'mode'); _choose(train, ('train-100', 'train-360'), 'train')
+    _choose(rate, (8000, 16000), 'rate')
+    _choose(mode, ('min', 'max'), 'mode')
+    _choose(train, ('train-100', 'train-360'), 'train')
     folder = _within(root, 'Libri2Mix') / f'wav{rate // 1000}k' / mode
     kind, parts = ('mix_both', ('s1', 's2', 'noise')) if noisy else ('mix_clean', ('s1', 's2'))
-    return [mixture for split, name in (('train', train), ('valid', 'dev'), ('test', 'test'))
-            for mixture in _list_mixtures(folder / name, split, kind, parts, rate, _libri_speakers)]
+    return [
+        mixture
+        for split, name in (('train', train), ('valid', 'dev'), ('test', 'test'))
+        for mixture in _list_mixtures(folder / name, split, kind, parts, rate, _libri_speakers)
+    ]
 
 
 def _within(root, name):
@@ -96,7 +133,9 @@ def _within(root, name):
 def _libri_speakers(folder, name):
     utterances = [utterance.split('-') for utterance in Path(name).stem.split('_')]
     if [len(parts) for parts in utterances] != [3, 3]:
-        raise ManifestError(f'{folder / "s1" / name}: the name is not of the form SPEAKER-CHAPTER-UTTERANCE_SPEAKER-CHAPTER-UTTERANCE.wav; take the names that the corpus was made with')
+        raise ManifestError(
+            f'{folder / "s1" / name}: the name is not of the form SPEAKER-CHAPTER-UTTERANCE_SPEAKER-CHAPTER-UTTERANCE.wav; take the names that the corpus was made with'
+        )
     return tuple(parts[0] for parts in utterances)
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #0000000f
@@ -106,39 +145,80 @@ def librispeech(root, train=('train-clean-100',), valid=('dev-clean',), test=('t
     `train`, `valid`, `test`: names of the subsets. Raises ManifestError where one is missing or empty, or an utterance lacks its transcript.
     """
     home = _within(root, 'LibriSpeech')
-    return [clip for split, subsets in (('train', train), ('valid', valid), ('test', test)) for subset in subsets for clip in _subset(home, split, subset)]
+    return [
+        clip
+        for split, subsets in (('train', train), ('valid', valid), ('test', test))
+        for subset in subsets
+        for clip in _subset(home, split, subset)
+    ]
 
 
 def _subset(home, split, subset):
     files = sorted((home / subset).glob('*/*/*.flac'))
-    if not files: raise ManifestError(f'{home / subset}: holds no SPEAKER/CHAPTER/*.flac; unpack {subset}.tar.gz there, or name other subsets')
+    if not files:
+        raise ManifestError(
+            f'{home / subset}: holds no SPEAKER/CHAPTER/*.flac; unpack {subset}.tar.gz there, or name other subsets'
+        )
     texts = {}
-    for chapter in {file.parent for file in files}: texts |= _transcripts(chapter)
+    for chapter in {file.parent for file in files}:
+        texts |= _transcripts(chapter)
     return [_utterance(home, split, file, texts) for file in files]
 
 
 def _transcripts(chapter):
-    lines = [line.split(maxsplit=1) for file in chapter.glob('*.trans.txt') for line in file.read_text(encoding='utf-8').splitlines()]
+    lines = [
+        line.split(maxsplit=1)
+        for file in chapter.glob('*.trans.txt')
+        for line in file.read_text(encoding='utf-8').splitlines()
+    ]
     return {line[0]: line[1] for line in lines if len(line) == 2}
 
 
 def _utterance(home, split, file, texts):
-    if file.stem not in texts: raise ManifestError(f'{file}: has no line in {file.parent.name}\'s transcript; unpack the corpus anew')
+    if file.stem not in texts:
+        raise ManifestError(f"{file}: has no line in {file.parent.name}'s transcript; unpack the corpus anew")
     info, speaker = audio_info(file), file.parent.parent.name
-    return Clip(file.stem, split, file.relative_to(home).as_posix(), info.rate, info.frames, ('speech',), texts[file.stem], speaker, f'{speaker}-{file.parent.name}')
+    return Clip(
+        file.stem,
+        split,
+        file.relative_to(home).as_posix(),
+        info.rate,
+        info.frames,
+        ('speech',),
+        texts[file.stem],
+        speaker,
+        f'{speaker}-{file.parent.name}',
+    )
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000013
-def stereo_folder(root, held_out: float = .1) -> list[PublishedMixture]:
+def stereo_folder(root, held_out: float = 0.1) -> list[PublishedMixture]:
     """All recordings below `root`, but for hidden ones, without sources and speakers; `held_out`: the share of them for validation and test each.
 
     Raises ManifestError where there is none, one of a single channel, or too few to have two in each split.
     """
     hidden = lambda path: any(part.startswith('.') for part in path.relative_to(root).parts)
-    files = sorted(path for path in Path(root).rglob('*') if path.suffix.lower() in READABLE and path.is_file() and not hidden(path))
-    if not files: raise ManifestError(f'{root}: holds no recordings ({", ".join(sorted(READABLE))})')
-    infos, names = [audio_info(path) for path in files], [path.relative_to(root).with_suffix('').as_posix() for path in files]
+    files = sorted(
+        path
+        for path in Path(root).rglob('*')
+        if path.suffix.lower() in READABLE and path.is_file() and not hidden(path)
+    )
+    if not files:
+        raise ManifestError(f'{root}: holds no recordings ({", ".join(sorted(READABLE))})')
+    infos, names = (
+        [audio_info(path) for path in files],
+        [path.relative_to(root).with_suffix('').as_posix() for path in files],
+    )
     for path, info in zip(files, infos):
-        if info.channels < 2: raise ManifestError(f'{path}: has one channel, and directions are heard with two; take it out of the folder')
-    if len(files) < 6: raise ManifestError(f'{root}: holds {len(files)} recording(s); six are needed, two each for training, validation and test: cut a long one into several')
+        if info.channels < 2:
+            raise ManifestError(
+                f'{path}: has one channel, and directions are heard with two; take it out of the folder'
+            )
+    if len(files) < 6:
+        raise ManifestError(
+            f'{root}: holds {len(files)} recording(s); six are needed, two each for training, validation and test: cut a long one into several'
+        )
     splits = assign_splits([''] * len(files), names, held_out=held_out)
-    return [PublishedMixture(name, split, path, (), (), info.rate, info.frames, info.channels) for name, split, path, info in zip(names, splits, files, infos)]
+    return [
+        PublishedMixture(name, split, path, (), (), info.rate, info.frames, info.channels)
+        for name, split, path, info in zip(names, splits, files, infos)
+    ]

@@ -11,8 +11,9 @@ import numpy as np
 from .manifest import SPLITS
 
 # %% ../../nbs/corpora/splits.ipynb #00000005
-def assign_splits(speakers: list, recordings: list, valid_speakers=(), test_speakers=(), held_out: float = .1,
-                  seed: int = 0) -> list[str]:
+def assign_splits(
+    speakers: list, recordings: list, valid_speakers=(), test_speakers=(), held_out: float = 0.1, seed: int = 0
+) -> list[str]:
     """A split for each file, from its speaker ('' unknown) and recording, whatever the order of the files.
 
     `held_out`: the share of speakers, or of recordings, for validation and for test each.
@@ -29,9 +30,11 @@ def assign_splits(speakers: list, recordings: list, valid_speakers=(), test_spea
     for split in SPLITS:
         groups = {s or r for s, r, found in zip(speakers, recordings, splits) if found == split}
         if len(groups) < 2:
-            raise ValueError(f'the split "{split}" would hold {len(groups)} speaker(s) or recording(s), and mixing '
-                             'needs two: add files, name other speakers for '
-                             'validation and test, or hold out a larger share')
+            raise ValueError(
+                f'the split "{split}" would hold {len(groups)} speaker(s) or recording(s), and mixing '
+                'needs two: add files, name other speakers for '
+                'validation and test, or hold out a larger share'
+            )
     return splits
 
 
@@ -41,22 +44,25 @@ def _check_choice(known, valid_speakers, test_speakers, held_out):
             raise ValueError(f'speaker "{speaker}" is unknown; there are {", ".join(sorted(known - {""})) or "none"}')
     if both := set(valid_speakers) & set(test_speakers):
         raise ValueError(f'speaker "{min(both)}" is named for validation and for test; choose one')
-    if not 0 < held_out < .5: raise ValueError(f'held_out is a share between 0 and 0.5; got {held_out}')
+    if not 0 < held_out < 0.5:
+        raise ValueError(f'held_out is a share between 0 and 0.5; got {held_out}')
 
 
 def _draw_speakers(speakers, held_out, seed, enough=8):
     known = sorted(set(speakers) - {''})
-    if len(known) < enough: return {}
+    if len(known) < enough:
+        return {}
     count = max(2, round(held_out * len(known)))
     drawn = np.random.default_rng(seed).permutation(known)
-    return {**dict.fromkeys(drawn[:count], 'test'), **dict.fromkeys(drawn[count:2 * count], 'valid')}
+    return {**dict.fromkeys(drawn[:count], 'test'), **dict.fromkeys(drawn[count : 2 * count], 'valid')}
 
 
 def _draw_recordings(split, speakers, recordings, taken, held_out, seed):
     "A share of the recordings of each speaker that is left in training."
     groups, chosen = defaultdict(set), {}
     for speaker, recording in zip(speakers, recordings):
-        if speaker not in taken and (speaker, recording) not in taken: groups[speaker].add(recording)
+        if speaker not in taken and (speaker, recording) not in taken:
+            groups[speaker].add(recording)
     for i, speaker in enumerate(sorted(groups)):
         drawn = np.random.default_rng([seed, SPLITS.index(split), i]).permutation(sorted(groups[speaker]))
         count = max(round(held_out * len(drawn)), 1 if speaker else 2)
@@ -74,6 +80,7 @@ def split_names(names, test: float, valid: float, *seed: int) -> dict[str, str]:
 
 def split_numbers(count: int, held_out: float) -> list[str]:
     "A split for each of so many: a share `held_out` for test, as many for validation, one at least of each, then training. Raises ValueError for fewer than three, or a share out of (0, 0.5)."
-    if count < 3 or not 0 < held_out < .5: raise ValueError(f'three splits need three of each, and a share between 0 and 0.5; got {count} and {held_out}')
+    if count < 3 or not 0 < held_out < 0.5:
+        raise ValueError(f'three splits need three of each, and a share between 0 and 0.5; got {count} and {held_out}')
     held = max(1, round(held_out * count))
     return (['test'] * held + ['valid'] * held + ['train'] * count)[:count]

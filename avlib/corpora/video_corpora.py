@@ -22,6 +22,7 @@ VIDEOS = {'.mp4', '.mkv', '.webm', '.avi', '.mov'}
 
 class Found(NamedTuple):
     "Clips on disk, their paths relative to the corpus' folder, the names of those that are listed but not there, and, of files that can't be read, captions that can't be used and clips that are listed twice, what is wrong; `taken`: the names of all that was looked at."
+
     clips: list[Clip]
     missing: list[str]
     damaged: list[str]
@@ -29,13 +30,27 @@ class Found(NamedTuple):
 
     def add(self, root, path, name, split, labels, caption):
         "Take a clip in, or tell why it can't be."
-        if path is None: return self.missing.append(name)
-        if name in self.taken: return self.damaged.append(f'{name}: is listed twice')
+        if path is None:
+            return self.missing.append(name)
+        if name in self.taken:
+            return self.damaged.append(f'{name}: is listed twice')
         self.taken.add(name)
         try:
             info = audio_info(path)
-            self.clips.append(Clip(name, split, path.relative_to(root).as_posix(), info.rate, info.frames, labels() if callable(labels) else labels, caption, recording=name))
-        except ValueError as error: self.damaged.append(f'{name}: {error}')
+            self.clips.append(
+                Clip(
+                    name,
+                    split,
+                    path.relative_to(root).as_posix(),
+                    info.rate,
+                    info.frames,
+                    labels() if callable(labels) else labels,
+                    caption,
+                    recording=name,
+                )
+            )
+        except ValueError as error:
+            self.damaged.append(f'{name}: {error}')
 
 
 def sounds_by_name(root) -> dict[str, Path]:
@@ -44,42 +59,69 @@ def sounds_by_name(root) -> dict[str, Path]:
     sounds = {path.stem: path for path in files if path.suffix.lower() in READABLE}
     if not sounds and any(path.suffix.lower() in VIDEOS for path in files):
         raise ManifestError(f'{root}: holds videos, but no sound; extract it: ffmpeg -i VIDEO.mp4 -vn -ac 1 VIDEO.wav')
-    if not sounds: raise ManifestError(f'{root}: holds no sound files; give the folder that holds the lists and the extracted sounds')
+    if not sounds:
+        raise ManifestError(
+            f'{root}: holds no sound files; give the folder that holds the lists and the extracted sounds'
+        )
     return sounds
 
 
 def _list(root, *names):
     "The first of some files that is there."
     for name in names:
-        if (Path(root) / name).is_file(): return Path(root) / name
+        if (Path(root) / name).is_file():
+            return Path(root) / name
     raise ManifestError(f'{root}: holds no {" or ".join(names)}; put the list that the corpus was published with there')
 
 
 def _table(path) -> list[list[str]]:
     "The rows of a list in CSV. Raises ManifestError, which names the file, for one that isn't."
     try:
-        with open(path, newline='', encoding='utf-8-sig') as file: return [row for row in csv.reader(file) if row]
-    except (csv.Error, UnicodeDecodeError) as error: raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it anew') from error
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            return [row for row in csv.reader(file) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it anew') from error
 
 
 def _some(found, root):
-    if not (found.clips or found.missing or found.damaged): raise ManifestError(f'{root}: the list names no clips; copy it anew')
-    if not found.clips: raise ManifestError(f'{root}: none of the {len(found.missing) + len(found.damaged)} listed clips can be used; {(found.damaged or [f"{found.missing[0]} is missing: are the files named by their videos?"])[0]}')
+    if not (found.clips or found.missing or found.damaged):
+        raise ManifestError(f'{root}: the list names no clips; copy it anew')
+    if not found.clips:
+        raise ManifestError(
+            f'{root}: none of the {len(found.missing) + len(found.damaged)} listed clips can be used; {(found.damaged or [f"{found.missing[0]} is missing: are the files named by their videos?"])[0]}'
+        )
     return found
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000008
 def music21(root, seed: int = 0) -> Found:
     "Solos of MUSIC or MUSIC-21: `MUSIC21_solo_videos.json` (or `MUSIC_solo_videos.json`) in `root`, sounds named `VIDEO` anywhere below. Raises ManifestError where the list or all sounds are missing."
     path, sounds = _list(root, 'MUSIC21_solo_videos.json', 'MUSIC_solo_videos.json'), sounds_by_name(root)
-    try: videos = dict(json.loads(path.read_text(encoding='utf-8-sig'))['videos'])
-    except (ValueError, KeyError, TypeError) as error: raise ManifestError(f'{path}: is not the list of videos by instrument ({error!r}); copy it anew') from error
-    if wrong := [label for label, names in videos.items() if not isinstance(names, list) or not all(isinstance(name, str) for name in names)]: raise ManifestError(f'{path}: is not the list of videos by instrument (of "{wrong[0]}"); copy it anew')
+    try:
+        videos = dict(json.loads(path.read_text(encoding='utf-8-sig'))['videos'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f'{path}: is not the list of videos by instrument ({error!r}); copy it anew') from error
+    if wrong := [
+        label
+        for label, names in videos.items()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names)
+    ]:
+        raise ManifestError(f'{path}: is not the list of videos by instrument (of "{wrong[0]}"); copy it anew')
     found, listed = Found([], [], [], set()), Counter(name for names in videos.values() for name in set(names))
     for number, (label, names) in enumerate(sorted(videos.items())):
         names = sorted(name for name in set(names) if listed[name] == 1)
-        splits = split_names(names, .2, .1, seed, number)
-        for name in names: found.add(root, sounds.get(name), name, splits[name], (label.replace(' ', '_'),), f'{label.replace("_", " ")} playing')
-    found.damaged.extend(f'{name}: is listed under {count} instruments' for name, count in sorted(listed.items()) if count > 1)
+        splits = split_names(names, 0.2, 0.1, seed, number)
+        for name in names:
+            found.add(
+                root,
+                sounds.get(name),
+                name,
+                splits[name],
+                (label.replace(' ', '_'),),
+                f'{label.replace("_", " ")} playing',
+            )
+    found.damaged.extend(
+        f'{name}: is listed under {count} instruments' for name, count in sorted(listed.items()) if count > 1
+    )
     return _some(found, root)
 
 # %% ../../nbs/corpora/video_corpora.ipynb #0000000b
@@ -88,7 +130,10 @@ def vggsound_list(root) -> list[tuple[str, str, str]]:
     path = _list(root, 'vggsound.csv')
     rows = _table(path)
     for number, row in enumerate(rows, 1):
-        if len(row) != 4 or not row[1].isdecimal() or row[3] not in ('train', 'test'): raise ManifestError(f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {",".join(row)}')
+        if len(row) != 4 or not row[1].isdecimal() or row[3] not in ('train', 'test'):
+            raise ManifestError(
+                f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {",".join(row)}'
+            )
     return [(f'{video}_{int(start):06d}', label, split) for video, start, label, split in rows]
 
 
@@ -98,7 +143,7 @@ def vggsound(root, seed: int = 0) -> Found:
     Raises ManifestError where the list or all sounds are missing, or a line isn't as it should be.
     """
     rows, sounds = vggsound_list(root), sounds_by_name(root)
-    splits = split_names([name for name, _, split in rows if split == 'train'], 0, .05, seed)
+    splits = split_names([name for name, _, split in rows if split == 'train'], 0, 0.05, seed)
     found = Found([], [], [], set())
     for name, label, _ in rows:
         video, start = name[:-7], int(name[-6:])
@@ -118,12 +163,22 @@ def audiocaps(root) -> Found:
         path = _list(root, f'{name}.csv', f'dataset/{name}.csv')
         head, *rows = _table(path) or [[]]
         for number, row in enumerate((dict(zip(head, row)) for row in rows), 2):
-            if lacking := {'audiocap_id', 'youtube_id', 'start_time', 'caption'} - {key for key, value in row.items() if value}:
+            if lacking := {'audiocap_id', 'youtube_id', 'start_time', 'caption'} - {
+                key for key, value in row.items() if value
+            }:
                 raise ManifestError(f'{path}, line {number}: lacks {", ".join(sorted(lacking))}; copy the list anew')
             video = row['youtube_id']
-            if video in seen: continue
+            if video in seen:
+                continue
             seen.add(video)
-            here = next((sounds[way] for way in (video, f'Y{video}', f'{video}_{row["start_time"]}', row['audiocap_id']) if way in sounds), None)
+            here = next(
+                (
+                    sounds[way]
+                    for way in (video, f'Y{video}', f'{video}_{row["start_time"]}', row['audiocap_id'])
+                    if way in sounds
+                ),
+                None,
+            )
             found.add(root, here, video, split, lambda: tuple(sounding_phrases(row['caption'])), row['caption'])
     return _some(found, root)
 
@@ -133,9 +188,11 @@ LISTED = {'music21': music21, 'vggsound': vggsound}
 
 def link_listed(kind: str, root, corpora='data/corpora') -> tuple[Path, Found]:
     "Write `corpora/KIND/manifest.jsonl` of a corpus that is one of `LISTED` and lies in `root`; returns the path, and what was found. Raises ManifestError where that exists, for other kinds, and as the connectors do."
-    if kind not in LISTED: raise ManifestError(f'a list of videos is one of {", ".join(LISTED)}; got "{kind}"')
+    if kind not in LISTED:
+        raise ManifestError(f'a list of videos is one of {", ".join(LISTED)}; got "{kind}"')
     path = Path(corpora) / kind / 'manifest.jsonl'
-    if path.exists(): raise ManifestError(f'{path.parent} exists; remove it to link the corpus again')
+    if path.exists():
+        raise ManifestError(f'{path.parent} exists; remove it to link the corpus again')
     found = LISTED[kind](root)
     write_json(path.with_name('home.json'), {'home': str(Path(root).resolve())})
     return write_manifest(path, found.clips), found

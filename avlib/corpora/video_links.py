@@ -14,17 +14,19 @@ from ..datasets.video_pairs import clips_on_disk, flickr_clips
 
 # %% ../../nbs/corpora/video_links.ipynb #00000004
 PAPERS = {'flickr-soundnet': 'slavc', **dict.fromkeys(LISTS, 'asmp')}
-SIZE = 224                                # pixels, in which boxes are counted here
+SIZE = 224  # pixels, in which boxes are counted here
 
 
 @dataclass(frozen=True)
 class VideoLink:
     "Videos of a `kind`, one of `PAPERS`, in the folder `root`. Raises ManifestError for other kinds."
+
     kind: str
     root: str
 
     def __post_init__(self):
-        if self.kind not in PAPERS: raise ManifestError(f'videos to link are those of {", ".join(PAPERS)}; got "{self.kind}"')
+        if self.kind not in PAPERS:
+            raise ManifestError(f'videos to link are those of {", ".join(PAPERS)}; got "{self.kind}"')
 
     @property
     def paper(self) -> str:
@@ -33,7 +35,8 @@ class VideoLink:
 
     def counts(self) -> dict[str, int]:
         "How many videos each split lists, of Flickr-SoundNet those that are there. Raises ManifestError where lists, or all videos, are missing."
-        if self.kind in LISTS: return {split: len(videos) for split, videos in LISTS[self.kind](self.root).items()}
+        if self.kind in LISTS:
+            return {split: len(videos) for split, videos in LISTS[self.kind](self.root).items()}
         there = clips_on_disk(self.root)
         return {split: sum(row['id'] in there for row in rows) for split, rows in flickr_clips(self.root, SIZE).items()}
 
@@ -41,7 +44,8 @@ class VideoLink:
 def link_videos(kind: str, root, corpora='data/corpora') -> tuple[VideoLink, dict]:
     "Look through videos and write `corpora/KIND/videos.json`; returns the link, and how many there are. Raises ManifestError where that exists, and as `VideoLink` does."
     link, folder = VideoLink(kind, str(Path(root).resolve())), Path(corpora) / kind
-    if folder.exists(): raise ManifestError(f'{folder} exists; remove it to link the corpus again')
+    if folder.exists():
+        raise ManifestError(f'{folder} exists; remove it to link the corpus again')
     counts = link.counts()
     write_json(folder / 'videos.json', asdict(link))
     return link, counts
@@ -50,6 +54,9 @@ def link_videos(kind: str, root, corpora='data/corpora') -> tuple[VideoLink, dic
 def read_video_link(folder) -> VideoLink | None:
     "The link in a corpus' folder; None where it is none of videos. Raises ManifestError for a broken one."
     path = Path(folder) / 'videos.json'
-    if not path.is_file(): return None
-    try: return VideoLink(**read_json(path))
-    except (TypeError, ValueError) as error: raise ManifestError(f'{path}: {error}; link the corpus again') from error
+    if not path.is_file():
+        return None
+    try:
+        return VideoLink(**read_json(path))
+    except (TypeError, ValueError) as error:
+        raise ManifestError(f'{path}: {error}; link the corpus again') from error

@@ -24,7 +24,9 @@ def write_clusterings(path, scenes: StereoScenes, cluster, settings: dict, at_on
     tensors, rows = {}, []
     for start in range(0, len(scenes), at_once):
         found = cluster(torch.stack([scenes[i]['stereo'] for i in range(start, min(start + at_once, len(scenes)))]))
-        for gamma, c_post, c_cl, c_jsd in zip(found.posteriors, found.c_post, found.c_cl.tolist(), found.c_jsd.tolist()):
+        for gamma, c_post, c_cl, c_jsd in zip(
+            found.posteriors, found.c_post, found.c_cl.tolist(), found.c_jsd.tolist()
+        ):
             tensors[f'labels/{len(rows):05d}'] = gamma.argmax(0).to(torch.uint8)
             tensors[f'posterior/{len(rows):05d}'] = (255 * c_post).round().to(torch.uint8)
             rows.append({'c_cl': c_cl, 'c_jsd': c_jsd})
@@ -33,17 +35,23 @@ def write_clusterings(path, scenes: StereoScenes, cluster, settings: dict, at_on
 
 class Clusterings(Bank):
     "The clusterings of a file: of scene `i` the number of `frames`, `labels(i) [F, T']`, and `confidence(i, alpha) [F, T']`, eq. 7 of the paper, of all frames or some. Raises ValueError where the file is missing or damaged."
+
     WHAT = 'file of clusterings'
 
-    def __len__(self): return len(self.note['scenes'])
+    def __len__(self):
+        return len(self.note['scenes'])
 
-    def frames(self, index: int) -> int: return self.tensor(f'labels/{index:05d}').shape[1]
+    def frames(self, index: int) -> int:
+        return self.tensor(f'labels/{index:05d}').shape[1]
 
-    def labels(self, index: int, frames: slice = slice(None)) -> torch.Tensor: return self.tensor(f'labels/{index:05d}')[:, frames].long()
+    def labels(self, index: int, frames: slice = slice(None)) -> torch.Tensor:
+        return self.tensor(f'labels/{index:05d}')[:, frames].long()
 
     def confidence(self, index: int, alpha: float = 1.0, frames: slice = slice(None)) -> torch.Tensor:
         scene = self.note['scenes'][index]
-        return (scene['c_cl'] * scene['c_jsd'] * self.tensor(f'posterior/{index:05d}')[:, frames].float() / 255) ** alpha
+        return (
+            scene['c_cl'] * scene['c_jsd'] * self.tensor(f'posterior/{index:05d}')[:, frames].float() / 255
+        ) ** alpha
 
 # %% ../../nbs/datasets/bootstrap_labels.ipynb #00000007
 def true_labels(sources: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
@@ -61,11 +69,28 @@ class BootstrapExamples(PreparedMixtures):
     `size` examples of scenes drawn at random; None: each scene once, in order.
     Raises ValueError for other labels, a share outside (0, 1], a negative alpha, fewer than 2 frames, clusterings that belong to other scenes or another spectrogram or tell nothing apart, and truth that isn't known.
     """
-    def __init__(self, scenes: StereoScenes, clusterings: Clusterings, size: int | None, seed: int, labels: str, alpha: float, frames: int, n_fft: int, hop: int, share: float = 1.0):
-        if labels not in LABELS: raise ValueError(f'labels are one of {", ".join(LABELS)}; got "{labels}"')
-        if not 0 < share <= 1: raise ValueError(f'share lies between 0 and 1; got {share}')
-        if not alpha >= 0 or frames < 2: raise ValueError(f'alpha is 0 or more, and frames 2 or more; got {alpha} and {frames}')
-        if labels == 'truth' and not all(row['known'] for row in scenes.rows): raise ValueError(f'{scenes.path}: the sources are not known; train on estimates')
+
+    def __init__(
+        self,
+        scenes: StereoScenes,
+        clusterings: Clusterings,
+        size: int | None,
+        seed: int,
+        labels: str,
+        alpha: float,
+        frames: int,
+        n_fft: int,
+        hop: int,
+        share: float = 1.0,
+    ):
+        if labels not in LABELS:
+            raise ValueError(f'labels are one of {", ".join(LABELS)}; got "{labels}"')
+        if not 0 < share <= 1:
+            raise ValueError(f'share lies between 0 and 1; got {share}')
+        if not alpha >= 0 or frames < 2:
+            raise ValueError(f'alpha is 0 or more, and frames 2 or more; got {alpha} and {frames}')
+        if labels == 'truth' and not all(row['known'] for row in scenes.rows):
+            raise ValueError(f'{scenes.path}: the sources are not known; train on estimates')
         self.scenes, self.clusterings, self.seed, self.epoch = scenes, clusterings, seed, 0
         self.estimated, self.alpha, self.frames, self.n_fft, self.hop = labels == 'estimates', alpha, frames, n_fft, hop
         self.count = max(1, round(share * len(scenes)))
@@ -76,12 +101,17 @@ class BootstrapExamples(PreparedMixtures):
     def _check(self):
         made = self.clusterings.note['settings']
         if len(self.clusterings) != len(self.scenes) or (made['n_fft'], made['hop']) != (self.n_fft, self.hop):
-            raise ValueError(f'{self.clusterings.path}: made of {len(self.clusterings)} scenes with n_fft={made["n_fft"]} and hop={made["hop"]}, where {len(self.scenes)} scenes, '
-                             f'{self.n_fft} and {self.hop} are asked for; prepare the corpus again')
+            raise ValueError(
+                f'{self.clusterings.path}: made of {len(self.clusterings)} scenes with n_fft={made["n_fft"]} and hop={made["hop"]}, where {len(self.scenes)} scenes, '
+                f'{self.n_fft} and {self.hop} are asked for; prepare the corpus again'
+            )
 
     def _mean_confidence(self):
         mean = np.mean([self.clusterings.confidence(i, self.alpha).mean().item() for i in range(self.count)])
-        if not mean > 0: raise ValueError(f'{self.clusterings.path}: no sounds are told apart in any scene, so there is nothing to learn; are the two channels of the recordings the same?')
+        if not mean > 0:
+            raise ValueError(
+                f'{self.clusterings.path}: no sounds are told apart in any scene, so there is nothing to learn; are the two channels of the recordings the same?'
+            )
         return mean
 
     @classmethod
@@ -96,30 +126,58 @@ class BootstrapExamples(PreparedMixtures):
 
     @classmethod
     def _of_split(cls, prepared, settings, split, size, seed, share):
-        scenes, clusterings = StereoScenes(prepared.stereo / f'scenes-{split}.safetensors'), Clusterings(prepared.stereo / f'{settings["cue"]}-{split}.safetensors')
+        scenes, clusterings = (
+            StereoScenes(prepared.stereo / f'scenes-{split}.safetensors'),
+            Clusterings(prepared.stereo / f'{settings["cue"]}-{split}.safetensors'),
+        )
         spectrogram = {name: settings['settings'][name] for name in ('n_fft', 'hop')}
-        return cls(scenes, clusterings, size, seed, settings['labels'], settings['alpha'], settings['frames'], **spectrogram, share=share)
+        return cls(
+            scenes,
+            clusterings,
+            size,
+            seed,
+            settings['labels'],
+            settings['alpha'],
+            settings['frames'],
+            **spectrogram,
+            share=share,
+        )
 
     @staticmethod
-    def frozen(prepared, split: str, domain: str): return StereoScenes(prepared.stereo / f'scenes-{split}{"-reverberant" * (domain == "reverberant")}.safetensors')
+    def frozen(prepared, split: str, domain: str):
+        return StereoScenes(prepared.stereo / f'scenes-{split}{"-reverberant" * (domain == "reverberant")}.safetensors')
 
     @staticmethod
-    def card(prepared) -> dict: return {'corpus': prepared.card['corpus'], 'stereo': read_json(prepared.stereo / 'card.json')}
+    def card(prepared) -> dict:
+        return {'corpus': prepared.card['corpus'], 'stereo': read_json(prepared.stereo / 'card.json')}
 
     @staticmethod
-    def rate(prepared) -> int: return read_json(prepared.stereo / 'card.json')['rate']
+    def rate(prepared) -> int:
+        return read_json(prepared.stereo / 'card.json')['rate']
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.epoch, index])
         number = index if self.in_order else int(rng.integers(self.count))
         scene, frames = self.scenes[number], self._stretch(number, rng)
-        samples = slice(frames.start * self.hop, (frames.stop - 1) * self.hop)                            # the centres of the first frame and of the last
-        labels = self.clusterings.labels(number, frames) if self.estimated else true_labels(scene['sources'][:, samples], self.n_fft, self.hop)
-        confidence = self.clusterings.confidence(number, self.alpha, frames) / self.mean if self.estimated and self.alpha else torch.ones(labels.shape)
+        samples = slice(
+            frames.start * self.hop, (frames.stop - 1) * self.hop
+        )  # the centres of the first frame and of the last
+        labels = (
+            self.clusterings.labels(number, frames)
+            if self.estimated
+            else true_labels(scene['sources'][:, samples], self.n_fft, self.hop)
+        )
+        confidence = (
+            self.clusterings.confidence(number, self.alpha, frames) / self.mean
+            if self.estimated and self.alpha
+            else torch.ones(labels.shape)
+        )
         return {'mixture': scene['mixture'][samples], 'labels': labels, 'confidence': confidence}
 
     def _stretch(self, number, rng):

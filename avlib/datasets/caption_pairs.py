@@ -27,27 +27,36 @@ def divide(clips: list[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
 
     Raises ValueError for a share outside (0, 1), ManifestError for a label with fewer than three recordings for training.
     """
-    if not 0 < share < 1: raise ValueError(f'the share of clips for pairs lies between 0 and 1; got {share}')
+    if not 0 < share < 1:
+        raise ValueError(f'the share of clips for pairs lies between 0 and 1; got {share}')
     clips = [clip for clip in clips if len(clip.labels) == 1]
     pairs, mixtures = [], [clip for clip in clips if clip.split != 'train']
     for label, recordings in _recordings([clip for clip in clips if clip.split == 'train']).items():
         given = {_recording(clip) for clip in pairs}
-        recordings = [recording for recording in recordings if _recording(recording[0]) not in given]              # of another label, and given away with it
-        if len(recordings) < 3: raise ManifestError(f'"{label}" has {len(recordings)} recording(s) for training; it takes three: two for pairs of sound and caption, and one for mixtures')
+        recordings = [
+            recording for recording in recordings if _recording(recording[0]) not in given
+        ]  # of another label, and given away with it
+        if len(recordings) < 3:
+            raise ManifestError(
+                f'"{label}" has {len(recordings)} recording(s) for training; it takes three: two for pairs of sound and caption, and one for mixtures'
+            )
         count = min(max(2, round(share * len(recordings))), len(recordings) - 1)
-        for i, recording in enumerate(recordings[:count]): pairs += [replace(clip, split='valid' if i % HELD_OUT == 0 else 'train') for clip in recording]
+        for i, recording in enumerate(recordings[:count]):
+            pairs += [replace(clip, split='valid' if i % HELD_OUT == 0 else 'train') for clip in recording]
         mixtures += [clip for recording in recordings[count:] for clip in recording]
     given = {_recording(clip) for clip in pairs}
     return pairs, [clip for clip in mixtures if _recording(clip) not in given]
 
 
-def _recording(clip): return clip.recording or clip.speaker or clip.id
+def _recording(clip):
+    return clip.recording or clip.speaker or clip.id
 
 
 def _recordings(clips):
     "Lists of the clips of each recording, by label."
     found = defaultdict(lambda: defaultdict(list))
-    for clip in clips: found[clip.label][_recording(clip)].append(clip)
+    for clip in clips:
+        found[clip.label][_recording(clip)].append(clip)
     return {label: [recordings[name] for name in sorted(recordings)] for label, recordings in sorted(found.items())}
 
 # %% ../../nbs/datasets/caption_pairs.ipynb #00000009
@@ -61,13 +70,31 @@ def write_labelled(folder, corpus: str, settings: dict, source) -> Prepared:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     pairs, mixtures = divide(read_manifest(source, check_files=True), settings['pairs'])
-    for name, clips in (('pairs', pairs), ('mixtures', mixtures)): write_manifest(folder / f'{name}.jsonl', clips)
+    for name, clips in (('pairs', pairs), ('mixtures', mixtures)):
+        write_manifest(folder / f'{name}.jsonl', clips)
     for name, (split, sources) in FROZEN.items():
-        clips, shape = LabelledCorpus(folder / 'mixtures.jsonl', split, settings['rate'], home), MixtureSettings(rate=settings['rate'], seconds=settings['seconds'], sources=sources)
-        if len(clips.groups) < sources: raise ManifestError(f'{source}: the split "{split}" holds {len(clips.groups)} labels; mixtures of {sources} sounds need as many')
+        clips, shape = (
+            LabelledCorpus(folder / 'mixtures.jsonl', split, settings['rate'], home),
+            MixtureSettings(rate=settings['rate'], seconds=settings['seconds'], sources=sources),
+        )
+        if len(clips.groups) < sources:
+            raise ManifestError(
+                f'{source}: the split "{split}" holds {len(clips.groups)} labels; mixtures of {sources} sounds need as many'
+            )
         freeze_mixtures(clips, name, settings[split], shape, settings['seed'], folder / f'{name}.jsonl')
     labels = sorted({clip.label for clip in mixtures})
-    write_json(folder / 'card.json', {'corpus': corpus, 'manifest': 'mixtures.jsonl', 'home': os.path.relpath(home, folder), 'rate': settings['rate'], 'labels': labels, 'pairs': len(pairs), 'clips': len(mixtures)})
+    write_json(
+        folder / 'card.json',
+        {
+            'corpus': corpus,
+            'manifest': 'mixtures.jsonl',
+            'home': os.path.relpath(home, folder),
+            'rate': settings['rate'],
+            'labels': labels,
+            'pairs': len(pairs),
+            'clips': len(mixtures),
+        },
+    )
     return Prepared(folder)
 
 # %% ../../nbs/datasets/caption_pairs.ipynb #0000000d
@@ -80,28 +107,52 @@ class CaptionedClips(PreparedMixtures):
     `settings.sources`: at most so many sounds at once; a share `settings.single` of the pairs is one sound. `label`: what sounds, in alphabetical order.
     Raises ValueError where not all are one sound, and there is no other number of them.
     """
+
     def __init__(self, corpus: LabelledCorpus, settings: MixtureSettings, size: int, seed: int):
-        if settings.single < 1 and settings.sources < 2: raise ValueError(f'pairs of more than one sound need sources >= 2, or single: 1; got sources={settings.sources}, single={settings.single}')
+        if settings.single < 1 and settings.sources < 2:
+            raise ValueError(
+                f'pairs of more than one sound need sources >= 2, or single: 1; got sources={settings.sources}, single={settings.single}'
+            )
         self.corpus, self.settings, self.size, self.seed, self.epoch = corpus, settings, size, seed, 0
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "The training pairs of a prepared corpus."
-        return cls(labelled_corpus(prepared, 'train', 'pairs'), MixtureSettings(rate=prepared.rate, **settings['mixtures']), size, seed)
+        return cls(
+            labelled_corpus(prepared, 'train', 'pairs'),
+            MixtureSettings(rate=prepared.rate, **settings['mixtures']),
+            size,
+            seed,
+        )
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int, size: int = 256):
         "Pairs of the clips that were kept back, always the same."
-        return cls(labelled_corpus(prepared, 'valid', 'pairs'), MixtureSettings(rate=prepared.rate, **settings['mixtures']), size, 0)
+        return cls(
+            labelled_corpus(prepared, 'valid', 'pairs'),
+            MixtureSettings(rate=prepared.rate, **settings['mixtures']),
+            size,
+            0,
+        )
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.epoch, index])
         count = 1 if rng.random() < self.settings.single else int(rng.integers(2, self.settings.sources + 1))
         labels = draw_labels(self.corpus.groups, 1, count, rng)[0].tolist()
         recipe = [draw_source(self.corpus, label, self.settings, rng, set()) for label in labels]
-        caption = CAPTIONS[rng.integers(len(CAPTIONS))].format(labels[0].replace('_', ' ')) if count == 1 else query_of(*labels)
-        return {'mixture': render(self.corpus, recipe, self.settings).sum(0), 'caption': text_to_bytes(caption), 'label': text_to_bytes(', '.join(sorted(labels)))}
+        caption = (
+            CAPTIONS[rng.integers(len(CAPTIONS))].format(labels[0].replace('_', ' '))
+            if count == 1
+            else query_of(*labels)
+        )
+        return {
+            'mixture': render(self.corpus, recipe, self.settings).sum(0),
+            'caption': text_to_bytes(caption),
+            'label': text_to_bytes(', '.join(sorted(labels))),
+        }

@@ -13,35 +13,54 @@ import torch
 
 from ..corpora.captions import query_of, text_to_bytes
 from ..corpora.manifest import ManifestError
-from .mixtures import Corpus, FrozenMixtures, MixtureSettings, PreparedMixtures, draw_source, render, spread_evenly
+from avlib.datasets.mixtures import (
+    Corpus,
+    FrozenMixtures,
+    MixtureSettings,
+    PreparedMixtures,
+    draw_source,
+    render,
+    spread_evenly,
+)
 from .prepared import Prepared
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000005
 class LabelledCorpus(Corpus):
     "The clips of a split, grouped by their one label. Raises ManifestError, which names the clip, for a clip without or with several, and for fewer than two labels."
+
     def _group(self):
         groups = defaultdict(list)
         for clip in self.clips.values():
-            if len(clip.labels) != 1: raise ManifestError(f'{self.manifest}: clip "{clip.id}" has {len(clip.labels)} labels; mixtures are made of clips with one')
+            if len(clip.labels) != 1:
+                raise ManifestError(
+                    f'{self.manifest}: clip "{clip.id}" has {len(clip.labels)} labels; mixtures are made of clips with one'
+                )
             groups[clip.label].append(clip.id)
         return {label: sorted(ids) for label, ids in sorted(groups.items())}
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000008
 def kept_apart(labels, share: float, seed: int = 0) -> list[tuple[str, str]]:
     "A share of all pairs of labels, the same for the same seed. Raises ValueError for a share outside [0, 1)."
-    if not 0 <= share < 1: raise ValueError(f'the share of pairs that are kept apart lies from 0 to below 1; got {share}')
+    if not 0 <= share < 1:
+        raise ValueError(f'the share of pairs that are kept apart lies from 0 to below 1; got {share}')
     pairs = list(combinations(sorted(labels), 2))
-    return [pairs[i] for i in sorted(np.random.default_rng(seed).permutation(len(pairs))[:round(share * len(pairs))])]
+    return [pairs[i] for i in sorted(np.random.default_rng(seed).permutation(len(pairs))[: round(share * len(pairs))])]
 
 
 def draw_labels(labels, mixtures: int, sources: int, rng, never=()) -> np.ndarray:
     "Distinct labels `[mixtures, sources]`, no pair of `never` in one mixture. Raises ValueError where there are too few."
     labels, barred = np.array(sorted(labels)), {frozenset(pair) for pair in never}
-    if len(labels) < mixtures * sources: raise ValueError(f'{mixtures} mixtures of {sources} sounds need {mixtures * sources} labels; there are {len(labels)}')
+    if len(labels) < mixtures * sources:
+        raise ValueError(
+            f'{mixtures} mixtures of {sources} sounds need {mixtures * sources} labels; there are {len(labels)}'
+        )
     for _ in range(1000):
-        drawn = rng.permutation(labels)[:mixtures * sources].reshape(mixtures, sources)
-        if not any(barred & {frozenset((a, b)) for a in row for b in row} for row in drawn): return drawn
-    raise ValueError(f'no {mixtures} mixtures of {sources} sounds were found among {len(labels)} labels with {len(barred)} pairs that may not meet; allow more')
+        drawn = rng.permutation(labels)[: mixtures * sources].reshape(mixtures, sources)
+        if not any(barred & {frozenset((a, b)) for a in row for b in row} for row in drawn):
+            return drawn
+    raise ValueError(
+        f'no {mixtures} mixtures of {sources} sounds were found among {len(labels)} labels with {len(barred)} pairs that may not meet; allow more'
+    )
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #0000000b
 class LabelledMixtures(PreparedMixtures):
@@ -51,11 +70,30 @@ class LabelledMixtures(PreparedMixtures):
     `known`: the share of clips they are drawn from; where it is below 1, mixtures hold the other clips only. `apart`: the share of pairs of labels that never meet in a mixture, see `kept_apart`.
     Raises ValueError for shares outside [0, 1], and too few labels for a mixture of mixtures; ManifestError for a label whose clips can't be parted.
     """
-    def __init__(self, corpus: LabelledCorpus, settings: MixtureSettings, size: int, seed: int, supervised: float = 0.0, known: float = 1.0, apart: float = 0.0, mixtures: int = 2):
-        if not 0 <= supervised <= 1 or not 0 < known <= 1: raise ValueError(f'shares lie between 0 and 1; got supervised={supervised}, known={known}')
+
+    def __init__(
+        self,
+        corpus: LabelledCorpus,
+        settings: MixtureSettings,
+        size: int,
+        seed: int,
+        supervised: float = 0.0,
+        known: float = 1.0,
+        apart: float = 0.0,
+        mixtures: int = 2,
+    ):
+        if not 0 <= supervised <= 1 or not 0 < known <= 1:
+            raise ValueError(f'shares lie between 0 and 1; got supervised={supervised}, known={known}')
         self.corpus, self.settings, self.size, self.seed = corpus, settings, size, seed
-        self.supervised, self.never, self.mixtures, self.epoch = supervised, kept_apart(corpus.groups, apart), mixtures, 0
-        draw_labels(corpus.groups, mixtures, 1 if supervised == 1 else settings.sources, np.random.default_rng(0), self.never)
+        self.supervised, self.never, self.mixtures, self.epoch = (
+            supervised,
+            kept_apart(corpus.groups, apart),
+            mixtures,
+            0,
+        )
+        draw_labels(
+            corpus.groups, mixtures, 1 if supervised == 1 else settings.sources, np.random.default_rng(0), self.never
+        )
         parted = known < 1 and supervised > 0
         self.withheld = {part: _part_of(corpus, known, part) if parted else set() for part in (False, True)}
 
@@ -63,50 +101,80 @@ class LabelledMixtures(PreparedMixtures):
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "The training split of a prepared corpus, by an experiment's settings `mixtures`, `supervised`, `known` and `apart`."
         mixtures = MixtureSettings(rate=prepared.rate, **settings['mixtures'])
-        return cls(labelled_corpus(prepared, 'train'), mixtures, size, seed, **{name: settings[name] for name in ('supervised', 'known', 'apart') if name in settings})
+        return cls(
+            labelled_corpus(prepared, 'train'),
+            mixtures,
+            size,
+            seed,
+            **{name: settings[name] for name in ('supervised', 'known', 'apart') if name in settings},
+        )
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int, size: int = 64):
         "Examples of the validation split, always the same."
-        return cls(labelled_corpus(prepared, 'valid'), MixtureSettings(rate=prepared.rate, **settings['mixtures']), size, 0)
+        return cls(
+            labelled_corpus(prepared, 'valid'), MixtureSettings(rate=prepared.rate, **settings['mixtures']), size, 0
+        )
 
     @staticmethod
-    def frozen(prepared, split: str, domain: str): return frozen_queries(prepared, 'valid' if split == 'valid' else domain)
+    def frozen(prepared, split: str, domain: str):
+        return frozen_queries(prepared, 'valid' if split == 'valid' else domain)
 
     @staticmethod
-    def domains(prepared) -> list[str]: return [name for name, (split, _) in FROZEN.items() if split == 'test']
+    def domains(prepared) -> list[str]:
+        return [name for name, (split, _) in FROZEN.items() if split == 'test']
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def recipes(self, index: int) -> tuple[list[list[dict]], bool]:
         "Which sounds an example is made of, `[mixture][source]` (see `draw_source`), and whether it is supervised."
         rng, supervised = np.random.default_rng([self.seed, self.epoch, index]), spread_evenly(index, self.supervised)
-        labels = draw_labels(self.corpus.groups, self.mixtures, 1 if supervised else self.settings.sources, rng, self.never)
-        return [[draw_source(self.corpus, str(label), self.settings, rng, set(self.withheld[supervised])) for label in row] for row in labels], supervised
+        labels = draw_labels(
+            self.corpus.groups, self.mixtures, 1 if supervised else self.settings.sources, rng, self.never
+        )
+        return [
+            [draw_source(self.corpus, str(label), self.settings, rng, set(self.withheld[supervised])) for label in row]
+            for row in labels
+        ], supervised
 
     def __getitem__(self, index: int):
         recipes, supervised = self.recipes(index)
         labels, count = [[source['speaker'] for source in recipe] for recipe in recipes], len(recipes[0])
         texts = [[query_of(label) for label in row] + [''] * (self.settings.sources - count) for row in labels]
-        return {'sources': torch.stack([render(self.corpus, recipe, self.settings) for recipe in recipes]), 'query': torch.stack([text_to_bytes(query_of(*row)) for row in labels]),
-                'queries': torch.stack([torch.stack([text_to_bytes(text) for text in row]) for row in texts]), 'supervised': supervised}
+        return {
+            'sources': torch.stack([render(self.corpus, recipe, self.settings) for recipe in recipes]),
+            'query': torch.stack([text_to_bytes(query_of(*row)) for row in labels]),
+            'queries': torch.stack([torch.stack([text_to_bytes(text) for text in row]) for row in texts]),
+            'supervised': supervised,
+        }
 
 
 def _part_of(corpus, known, supervised):
     "Clips that examples do not use: supervised ones those that are heard in mixtures only, the others those that are known alone."
     if single := [label for label, ids in corpus.groups.items() if len(ids) < 2]:
-        raise ManifestError(f'{corpus.manifest}: "{single[0]}" has one clip in training; with known < 1 a label needs two, one to be known alone and one for mixtures')
-    alone = {clip for ids in corpus.groups.values() for clip in ids[:min(max(1, round(known * len(ids))), len(ids) - 1)]}
+        raise ManifestError(
+            f'{corpus.manifest}: "{single[0]}" has one clip in training; with known < 1 a label needs two, one to be known alone and one for mixtures'
+        )
+    alone = {
+        clip for ids in corpus.groups.values() for clip in ids[: min(max(1, round(known * len(ids))), len(ids) - 1)]
+    }
     return set(corpus.clips) - alone if supervised else alone
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000011
 class FrozenQueries(FrozenMixtures):
     "Frozen mixtures of labelled clips: `{'id', 'sources' [source, T], 'queries': list of str}`. Raises ManifestError as `FrozenMixtures` does."
+
     def __getitem__(self, index: int):
         example = super().__getitem__(index)
-        return {'id': example['id'], 'sources': example['sources'], 'queries': [query_of(label) for label in example['speakers']]}
+        return {
+            'id': example['id'],
+            'sources': example['sources'],
+            'queries': [query_of(label) for label in example['speakers']],
+        }
 
 
 FROZEN = {'valid': ('valid', 2), 'test': ('test', 2), 'test-3': ('test', 3)}
@@ -114,7 +182,9 @@ FROZEN = {'valid': ('valid', 2), 'test': ('test', 2), 'test-3': ('test', 3)}
 
 def labelled_corpus(prepared: Prepared, split: str, part: str = 'mixtures') -> LabelledCorpus:
     "The clips of a split for 'mixtures', or for 'pairs'."
-    return LabelledCorpus(prepared.folder / f'{part}.jsonl', split, prepared.rate, prepared.folder / prepared.card['home'])
+    return LabelledCorpus(
+        prepared.folder / f'{part}.jsonl', split, prepared.rate, prepared.folder / prepared.card['home']
+    )
 
 
 def frozen_queries(prepared: Prepared, name: str) -> FrozenQueries:

@@ -24,8 +24,8 @@ def augmented(image, rng) -> torch.Tensor:
     size = image.shape[-1]
     large = F.interpolate(image[None], 2 * (round(ENLARGED * size),), mode='bilinear', align_corners=False)[0]
     y, x = rng.integers(large.shape[-1] - size + 1, size=2)
-    cut = large[:, y:y + size, x:x + size]
-    return cut.flip(-1) if rng.random() < .5 else cut
+    cut = large[:, y : y + size, x : x + size]
+    return cut.flip(-1) if rng.random() < 0.5 else cut
 
 # %% ../../nbs/datasets/localization_pairs.ipynb #00000008
 class LocalizationPairs(PreparedMixtures):
@@ -33,6 +33,7 @@ class LocalizationPairs(PreparedMixtures):
 
     Raises ValueError and ManifestError as `ScenePairs` and `VideoPairs` do.
     """
+
     def __init__(self, pairs, size: int, seed: int, augment: bool = True):
         self.pairs, self.size, self.seed, self.augment, self.epoch = pairs, size, seed, augment, 0
 
@@ -50,25 +51,35 @@ class LocalizationPairs(PreparedMixtures):
     @staticmethod
     def frozen(prepared, split: str, domain: str):
         "Scenes to judge by: of validation, all with a source; of the test, in the domain 'seen', too, and in 'extended' with as many that have none."
-        return FrozenScenes(_pairs(prepared, split), read_jsonl(prepared.folder / 'negatives.jsonl') if split == 'test' and domain == 'extended' else ())
+        return FrozenScenes(
+            _pairs(prepared, split),
+            read_jsonl(prepared.folder / 'negatives.jsonl') if split == 'test' and domain == 'extended' else (),
+        )
 
     @staticmethod
-    def domains(prepared) -> list[str]: return ['extended']
+    def domains(prepared) -> list[str]:
+        return ['extended']
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, index: int):
         turn, place = divmod(self.epoch * self.size + index, len(self.pairs))
         chosen = int(np.random.default_rng([self.seed, turn]).permutation(len(self.pairs))[place])
         example = self.pairs[chosen]
-        if self.augment: example['image'] = augmented(example['image'], np.random.default_rng([self.seed, turn, place]))
+        if self.augment:
+            example['image'] = augmented(example['image'], np.random.default_rng([self.seed, turn, place]))
         return example
 
 
 def _pairs(prepared: Prepared, split):
     "Of videos, or of rendered scenes."
-    if 'videos' in prepared.card: return VideoPairs(prepared.folder, split)
-    sounds = LabelledCorpus(prepared.folder / prepared.card['manifest'], split, prepared.rate, prepared.folder / prepared.card['home'])
+    if 'videos' in prepared.card:
+        return VideoPairs(prepared.folder, split)
+    sounds = LabelledCorpus(
+        prepared.folder / prepared.card['manifest'], split, prepared.rate, prepared.folder / prepared.card['home']
+    )
     return ScenePairs(prepared.folder, split, sounds)

@@ -27,18 +27,22 @@ class Corpus:
     `home`: the folder of the clips (default: what `home_of` tells). `memory` bounds the decoded audio that is kept, in bytes.
     Raises ManifestError where the split has fewer than two groups.
     """
-    def __init__(self, manifest, split: str, rate: int, home=None, memory: int = 2 ** 30):
+
+    def __init__(self, manifest, split: str, rate: int, home=None, memory: int = 2**30):
         self.manifest, self.rate, self.memory, self.home = Path(manifest), rate, memory, Path(home or home_of(manifest))
         self.clips = {clip.id: clip for clip in read_manifest(manifest) if clip.split == split}
         self.groups = self._group()
         if len(self.groups) < 2:
-            raise ManifestError(f'{manifest}: the split "{split}" holds clips of {len(self.groups)} speaker(s) or recording(s); '
-                                'mixing needs two at least: add clips or split the corpus otherwise')
+            raise ManifestError(
+                f'{manifest}: the split "{split}" holds clips of {len(self.groups)} speaker(s) or recording(s); '
+                'mixing needs two at least: add clips or split the corpus otherwise'
+            )
         self._cache, self._held = OrderedDict(), 0
 
     def _group(self):
         groups = defaultdict(list)
-        for clip in self.clips.values(): groups[clip.speaker or clip.recording or clip.id].append(clip.id)
+        for clip in self.clips.values():
+            groups[clip.speaker or clip.recording or clip.id].append(clip.id)
         return {name: sorted(ids) for name, ids in sorted(groups.items())}
 
     def seconds(self, clip_id: str) -> float:
@@ -47,7 +51,8 @@ class Corpus:
 
     def audio(self, clip_id: str):
         "The clip as a mono tensor `[time]` at the corpus' rate."
-        if clip_id not in self._cache: self._keep(clip_id, self._read(clip_id))
+        if clip_id not in self._cache:
+            self._keep(clip_id, self._read(clip_id))
         self._cache.move_to_end(clip_id)
         return self._cache[clip_id]
 
@@ -65,6 +70,7 @@ class Corpus:
 class MixtureSettings:
     """How mixtures are drawn. `rate` in Hz, `seconds` long, `sources` at most; a share `single` of them holds one source only;
     levels differ by up to `spread_db`."""
+
     rate: int
     seconds: float
     sources: int = 2
@@ -72,14 +78,17 @@ class MixtureSettings:
     spread_db: float = 5.0
 
     def __post_init__(self):
-        if self.rate <= 0 or self.seconds <= 0 or self.sources < 1: raise ValueError(f'rate, seconds and sources must be positive; got {self}')
-        if not 0 <= self.single <= 1: raise ValueError(f'single is a share between 0 and 1; got {self.single}')
+        if self.rate <= 0 or self.seconds <= 0 or self.sources < 1:
+            raise ValueError(f'rate, seconds and sources must be positive; got {self}')
+        if not 0 <= self.single <= 1:
+            raise ValueError(f'single is a share between 0 and 1; got {self.single}')
 
     @property
-    def frames(self) -> int: return round(self.rate * self.seconds)
+    def frames(self) -> int:
+        return round(self.rate * self.seconds)
 
 
-LEVEL_DB = -26.0   # of a source before its gain: headroom for four of them
+LEVEL_DB = -26.0  # of a source before its gain: headroom for four of them
 
 
 def draw_source(corpus: Corpus, group: str, settings: MixtureSettings, rng, used: set) -> dict:
@@ -91,7 +100,12 @@ def draw_source(corpus: Corpus, group: str, settings: MixtureSettings, rng, used
         length += corpus.seconds(clips[-1])
     used.update(clips)
     start = min(rng.uniform(0, max(length - settings.seconds, 0)), corpus.seconds(clips[0]))
-    return {'speaker': group, 'clips': clips, 'start': round(start, 4), 'gain_db': round((rng.random() - .5) * settings.spread_db, 3)}
+    return {
+        'speaker': group,
+        'clips': clips,
+        'start': round(start, 4),
+        'gain_db': round((rng.random() - 0.5) * settings.spread_db, 3),
+    }
 
 
 def draw_mixture(corpus: Corpus, settings: MixtureSettings, rng, used=None, first=None) -> list[dict]:
@@ -99,7 +113,7 @@ def draw_mixture(corpus: Corpus, settings: MixtureSettings, rng, used=None, firs
     count = 1 if rng.random() < settings.single else settings.sources
     used, groups = set() if used is None else used, list(corpus.groups)
     lead = rng.choice(first or groups)
-    others = rng.permutation([g for g in groups if g != lead])[:count - 1]
+    others = rng.permutation([g for g in groups if g != lead])[: count - 1]
     return [draw_source(corpus, str(g), settings, rng, used) for g in (lead, *others)]
 
 
@@ -108,24 +122,30 @@ def render(corpus: Corpus, recipe: list[dict], settings: MixtureSettings):
     sources = torch.zeros(settings.sources, settings.frames)
     for source, out in zip(recipe, sources):
         start = round(source['start'] * settings.rate)
-        audio = torch.cat([corpus.audio(c) for c in source['clips']])[start:start + settings.frames]
-        if level_db(audio) > -90: out[:len(audio)] = set_level(audio, LEVEL_DB + source['gain_db'])
+        audio = torch.cat([corpus.audio(c) for c in source['clips']])[start : start + settings.frames]
+        if level_db(audio) > -90:
+            out[: len(audio)] = set_level(audio, LEVEL_DB + source['gain_db'])
     return sources
 
 # %% ../../nbs/datasets/mixtures.ipynb #0000000e
 class PreparedMixtures(Dataset):
     "What training on mixtures has in common, whatever they are made of: how they are judged, and what tells of them."
-    @staticmethod
-    def frozen(prepared, split: str, domain: str): return prepared.frozen(split, domain)
 
     @staticmethod
-    def domains(prepared) -> list[str]: return prepared.domains
+    def frozen(prepared, split: str, domain: str):
+        return prepared.frozen(split, domain)
 
     @staticmethod
-    def card(prepared) -> dict: return prepared.card
+    def domains(prepared) -> list[str]:
+        return prepared.domains
 
     @staticmethod
-    def rate(prepared) -> int: return prepared.rate
+    def card(prepared) -> dict:
+        return prepared.card
+
+    @staticmethod
+    def rate(prepared) -> int:
+        return prepared.rate
 
     @staticmethod
     def fitted(settings: dict, prepared) -> dict:
@@ -139,8 +159,19 @@ class MixturesOfMixtures(PreparedMixtures):
     `unsupervised`: the share p of examples of which only the mixtures are known. `rooms`: where supervised (True) and unsupervised (False) mixtures are heard;
     default: nowhere, the clips are mixed as they are. `set_epoch` moves on to fresh examples.
     """
-    def __init__(self, corpus: Corpus, settings: MixtureSettings, size: int, seed: int, unsupervised: float, mixtures: int = 2, rooms: dict[bool, RoomBank] | None = None):
-        if not 0 <= unsupervised <= 1: raise ValueError(f'unsupervised is a share between 0 and 1; got {unsupervised}')
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        settings: MixtureSettings,
+        size: int,
+        seed: int,
+        unsupervised: float,
+        mixtures: int = 2,
+        rooms: dict[bool, RoomBank] | None = None,
+    ):
+        if not 0 <= unsupervised <= 1:
+            raise ValueError(f'unsupervised is a share between 0 and 1; got {unsupervised}')
         self.corpus, self.settings, self.size, self.seed = corpus, settings, size, seed
         self.unsupervised, self.mixtures, self.rooms, self.epoch = unsupervised, mixtures, rooms or {}, 0
 
@@ -151,16 +182,21 @@ class MixturesOfMixtures(PreparedMixtures):
         rooms = {supervised: prepared.rooms('train') for supervised, wet in reverberant_parts(settings).items() if wet}
         return cls(prepared.corpus('train'), mixtures, size, seed, settings['unsupervised'], rooms=rooms)
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, index: int):
         rng, used = np.random.default_rng([self.seed, self.epoch, index]), set()
         recipes = [draw_mixture(self.corpus, self.settings, rng, used) for _ in range(self.mixtures)]
         supervised = spread_evenly(index, 1 - self.unsupervised)
         mixtures = [render(self.corpus, recipe, self.settings) for recipe in recipes]
-        return {'sources': torch.stack([in_some_room(sources, self.rooms.get(supervised), rng) for sources in mixtures]), 'supervised': supervised}
+        return {
+            'sources': torch.stack([in_some_room(sources, self.rooms.get(supervised), rng) for sources in mixtures]),
+            'supervised': supervised,
+        }
 
 
 DOMAINS = ('anechoic', 'reverberant')
@@ -172,7 +208,8 @@ def reverberant_parts(settings: dict) -> dict[bool, bool]:
     (`supervision: matched`) or of the other one (`mismatched`). Raises ValueError for other settings."""
     domain, supervision = settings.get('domain', 'anechoic'), settings.get('supervision', 'matched')
     for name, value, choices in (('domain', domain, DOMAINS), ('supervision', supervision, SUPERVISION)):
-        if value not in choices: raise ValueError(f'{name} is one of {", ".join(choices)}; got "{value}"')
+        if value not in choices:
+            raise ValueError(f'{name} is one of {", ".join(choices)}; got "{value}"')
     return {False: domain == 'reverberant', True: (domain == 'reverberant') == (supervision == 'matched')}
 
 
@@ -186,11 +223,20 @@ def spread_evenly(index: int, share: float) -> bool:
     return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)
 
 # %% ../../nbs/datasets/mixtures.ipynb #00000012
-def freeze_mixtures(corpus: Corpus, split: str, count: int, settings: MixtureSettings, seed: int, path, rooms: int = 1) -> Path:
+def freeze_mixtures(
+    corpus: Corpus, split: str, count: int, settings: MixtureSettings, seed: int, path, rooms: int = 1
+) -> Path:
     "Draw `count` mixtures of `split` and write their recipes to `path` (JSON Lines, one mixture a row), the rooms of a bank of `rooms` in turn."
     unseen = unseen_groups(corpus)
-    rows = [{'id': f'{split}-{i:05d}', 'settings': asdict(settings), 'room': i % rooms,
-             'sources': draw_mixture(corpus, settings, np.random.default_rng([seed, i]), first=unseen)} for i in range(count)]
+    rows = [
+        {
+            'id': f'{split}-{i:05d}',
+            'settings': asdict(settings),
+            'room': i % rooms,
+            'sources': draw_mixture(corpus, settings, np.random.default_rng([seed, i]), first=unseen),
+        }
+        for i in range(count)
+    ]
     return write_jsonl(path, rows)
 
 
@@ -203,20 +249,31 @@ def unseen_groups(corpus: Corpus) -> list[str]:
 class FrozenMixtures(Dataset):
     """Mixtures of a recipe file: `{'id', 'sources': [source, time], 'speakers'}`, and, heard in `rooms`, `'images': [source, microphone, time]`, of which
     the sources are those at the first microphone. Raises ManifestError where a recipe names an unknown clip or room."""
+
     def __init__(self, corpus: Corpus, path, rooms: RoomBank | None = None):
         self.corpus, self.rooms, self.rows = corpus, rooms, read_jsonl(path)
-        if not self.rows: raise ManifestError(f'{path}: holds no mixtures; prepare the corpus again')
+        if not self.rows:
+            raise ManifestError(f'{path}: holds no mixtures; prepare the corpus again')
         self.settings = MixtureSettings(**self.rows[0]['settings'])
         unknown = [c for row in self.rows for s in row['sources'] for c in s['clips'] if c not in corpus.clips]
-        if unknown: raise ManifestError(f'{path}: clip "{unknown[0]}" is not in {corpus.manifest}; prepare the corpus again')
+        if unknown:
+            raise ManifestError(f'{path}: clip "{unknown[0]}" is not in {corpus.manifest}; prepare the corpus again')
         if rooms is not None and not all(0 <= row.get('room', -1) < len(rooms) for row in self.rows):
-            raise ManifestError(f'{path}: its rooms are not among the {len(rooms)} of {rooms.path}; prepare the corpus again')
+            raise ManifestError(
+                f'{path}: its rooms are not among the {len(rooms)} of {rooms.path}; prepare the corpus again'
+            )
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
     def __getitem__(self, index: int):
         row = self.rows[index]
-        example = {'id': row['id'], 'sources': render(self.corpus, row['sources'], self.settings), 'speakers': [s['speaker'] for s in row['sources']]}
-        if self.rooms is None: return example
+        example = {
+            'id': row['id'],
+            'sources': render(self.corpus, row['sources'], self.settings),
+            'speakers': [s['speaker'] for s in row['sources']],
+        }
+        if self.rooms is None:
+            return example
         images = hear(example['sources'], self.rooms[row['room']])
         return {**example, 'sources': images[:, 0], 'images': images}

@@ -36,27 +36,41 @@ def draw_clip(labels, settings: SceneSettings, motion: MotionSettings, split: st
 
 class _Clips(Dataset):
     "A row of each clip of a split, and what is seen and heard in it."
+
     def __init__(self, split, corpus, labels, settings):
         self.split, self.corpus, self.labels, self.settings = split, corpus, labels, settings
         self.scene, self.motion = SceneSettings(**settings['scene']), MotionSettings(**settings['motion'])
         self.sound = MixtureSettings(rate=corpus.rate, seconds=settings['seconds'], sources=1)
 
-    def __len__(self): return self.settings[self.split]
+    def __len__(self):
+        return self.settings[self.split]
 
     def __getitem__(self, i):
         drawn, rng = draw_clip(self.labels, self.scene, self.motion, self.split, i, self.settings['seed'])
         thing = next(thing for thing in drawn.things if thing.sounding)
         source = draw_source(self.corpus, thing.label, self.sound, rng, set())
         heard = _full(hear_thing(thing, render(self.corpus, [source], self.sound)[0], self.corpus.rate, self.motion))
-        row = {'id': f'{self.split}-{i:05d}', 'label': thing.label, 'source': source, 'displacement': displacement(thing).tolist()}
-        return row, {name: value.numpy() for name, value in {**_seen(drawn, self.scene, self.settings['crop']), 'audio': heard}.items()}
+        row = {
+            'id': f'{self.split}-{i:05d}',
+            'label': thing.label,
+            'source': source,
+            'displacement': displacement(thing).tolist(),
+        }
+        return row, {
+            name: value.numpy()
+            for name, value in {**_seen(drawn, self.scene, self.settings['crop']), 'audio': heard}.items()
+        }
 
 
 def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, settings: dict) -> list[dict]:
     "Draw the clips of a split, and write them to `folder/SPLIT.safetensors` and `folder/SPLIT.jsonl`; returns the rows: `id`, the `label` that sounds, the `source` it is a recording of (see `draw_source`), its `displacement`. `settings`: see `write_moving_corpus`."
     clips = _Clips(split, corpus, labels, settings)
     rows, shown = zip(*made_by_workers(clips))
-    write_bank(Path(folder) / f'{split}.safetensors', {name: torch.from_numpy(np.stack([one[name] for one in shown])) for name in shown[0]}, {'still': clips.motion.still})
+    write_bank(
+        Path(folder) / f'{split}.safetensors',
+        {name: torch.from_numpy(np.stack([one[name] for one in shown])) for name in shown[0]},
+        {'still': clips.motion.still},
+    )
     write_jsonl(Path(folder) / f'{split}.jsonl', rows)
     return list(rows)
 
@@ -65,15 +79,17 @@ def _seen(scene, settings, crop):
     "What a detector and a depth camera give of the first frame, for as many objects as there can be."
     shown, most = render_scene(scene, settings.size), settings.sounding[1] + settings.silent[1]
     boxes, pictures = torch.zeros(most, 4), torch.zeros(most, 3, crop, crop, dtype=torch.uint8)
-    boxes[:len(shown['boxes'])] = shown['boxes'].float()
-    pictures[:len(shown['boxes'])] = _bytes(crops(shown['image'], shown['boxes'], crop))
+    boxes[: len(shown['boxes'])] = shown['boxes'].float()
+    pictures[: len(shown['boxes'])] = _bytes(crops(shown['image'], shown['boxes'], crop))
     return {'image': _bytes(shown['image']), 'crops': pictures, 'boxes': boxes, 'depth': depth_map(shown).half()}
 
 
-def _full(sound): return .9 * sound / sound.abs().max().clamp_min(1e-9)
+def _full(sound):
+    return 0.9 * sound / sound.abs().max().clamp_min(1e-9)
 
 
-def _bytes(picture): return (255 * picture).round().to(torch.uint8)
+def _bytes(picture):
+    return (255 * picture).round().to(torch.uint8)
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000007
 def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -> dict:
@@ -85,13 +101,28 @@ def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     corpora = {split: LabelledCorpus(clips, split, settings['rate'], home) for split in SPLIT_SEEDS}
-    labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))[:settings['most']]
-    if len(labels) < 2: raise ManifestError(f'{clips}: {len(labels)} label(s) have clips in every split; mixtures of two objects need two')
+    labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))[: settings['most']]
+    if len(labels) < 2:
+        raise ManifestError(
+            f'{clips}: {len(labels)} label(s) have clips in every split; mixtures of two objects need two'
+        )
     for split in SPLIT_SEEDS:
         rows = write_moving_split(folder, split, corpora[split], labels, settings)
-        if split != 'train': write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in rows], settings['seed']))
+        if split != 'train':
+            write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in rows], settings['seed']))
     where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
-    write_json(folder / 'card.json', {'corpus': corpus, **where, 'size': SceneSettings(**settings['scene']).size, **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')}, 'motion': asdict(MotionSettings(**settings['motion'])), 'labels': labels, **{split: settings[split] for split in SPLIT_SEEDS}})
+    write_json(
+        folder / 'card.json',
+        {
+            'corpus': corpus,
+            **where,
+            'size': SceneSettings(**settings['scene']).size,
+            **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')},
+            'motion': asdict(MotionSettings(**settings['motion'])),
+            'labels': labels,
+            **{split: settings[split] for split in SPLIT_SEEDS},
+        },
+    )
     return read_json(folder / 'card.json')
 
 
@@ -100,7 +131,8 @@ def draw_pairs(labels, seed: int) -> list[dict]:
     rng, pairs = np.random.default_rng(seed), []
     for i, label in enumerate(labels):
         others = [j for j, other in enumerate(labels) if other != label]
-        if not others: raise ValueError('mixtures are of clips of different labels; all have the same: draw more clips')
+        if not others:
+            raise ValueError('mixtures are of clips of different labels; all have the same: draw more clips')
         pairs.append({'id': f'pair-{i:05d}', 'clips': [i, int(rng.choice(others))]})
     return pairs
 
@@ -110,27 +142,49 @@ class MovingClips(Dataset):
 
     Raises ValueError where files are missing or damaged, or don't belong together.
     """
+
     def __init__(self, folder, split: str, labels, classes: int = 10):
         self.bank, self.rows = Bank(Path(folder) / f'{split}.safetensors'), read_jsonl(Path(folder) / f'{split}.jsonl')
         self.tensors = {name: self.bank.tensor(name) for name in ('image', 'crops', 'boxes', 'depth', 'audio')}
-        if len(self.tensors['audio']) != len(self.rows): raise ValueError(f'{folder}: {split}.safetensors holds {len(self.tensors["audio"])} clips, {split}.jsonl {len(self.rows)} rows; prepare the scenes again')
-        if unknown := sorted({row['label'] for row in self.rows} - set(labels)): raise ValueError(f'{folder}/{split}.jsonl: "{unknown[0]}" is none of the labels that sound; prepare the scenes again')
+        if len(self.tensors['audio']) != len(self.rows):
+            raise ValueError(
+                f'{folder}: {split}.safetensors holds {len(self.tensors["audio"])} clips, {split}.jsonl {len(self.rows)} rows; prepare the scenes again'
+            )
+        if unknown := sorted({row['label'] for row in self.rows} - set(labels)):
+            raise ValueError(
+                f'{folder}/{split}.jsonl: "{unknown[0]}" is none of the labels that sound; prepare the scenes again'
+            )
         self.labels = torch.tensor([labels.index(row['label']) + 1 for row in self.rows])
-        self.displacements, self.still = torch.tensor([row['displacement'] for row in self.rows]), self.bank.note['still']
+        self.displacements, self.still = (
+            torch.tensor([row['displacement'] for row in self.rows]),
+            self.bank.note['still'],
+        )
         self.directions = direction_class(self.displacements, classes, self.still)
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
     def __getitem__(self, index: int):
-        return {**self.tensors_of(index), 'label': self.labels[index, None], 'direction': self.directions[index, None], 'window': torch.zeros(1, dtype=torch.long)}
+        return {
+            **self.tensors_of(index),
+            'label': self.labels[index, None],
+            'direction': self.directions[index, None],
+            'window': torch.zeros(1, dtype=torch.long),
+        }
 
     def tensors_of(self, index) -> dict:
         "What is seen and heard of a clip, or of a slice of them; pictures from 0 to 1."
-        return {name: tensor[index].float() / (255 if tensor.dtype == torch.uint8 else 1) for name, tensor in self.tensors.items()}
+        return {
+            name: tensor[index].float() / (255 if tensor.dtype == torch.uint8 else 1)
+            for name, tensor in self.tensors.items()
+        }
 
     def looked_at(self, look, at_once: int = 64):
         "The same clips with what `look(seen of clips) -> dict` makes of all that is seen of them, in its place; so many clips at a time."
         told = [look(self.tensors_of(slice(i, i + at_once))) for i in range(0, len(self), at_once)]
         clips = copy(self)
-        clips.tensors = {'audio': self.tensors['audio'], **{name: torch.cat([part[name] for part in told]) for name in told[0]}}
+        clips.tensors = {
+            'audio': self.tensors['audio'],
+            **{name: torch.cat([part[name] for part in told]) for name in told[0]},
+        }
         return clips

@@ -29,13 +29,16 @@ def together(clips) -> dict:
 
 def clips_of(prepared, split: str, classes: int = 10) -> Dataset:
     "The clips of a split of what was prepared: rendered (see `MovingClips`), or published (see `AsiwClips`)."
-    if 'published' in prepared.card: return AsiwClips(prepared.folder, split, prepared.card, classes)
+    if 'published' in prepared.card:
+        return AsiwClips(prepared.folder, split, prepared.card, classes)
     return MovingClips(prepared.folder, split, prepared.card['labels'], classes)
 
 # %% ../../nbs/datasets/moving_pairs.ipynb #00000007
 class MovingPairs(PreparedMixtures):
     "Training examples of two clips of different labels (see `clips_of` and `together`), the same for the same (seed, epoch, index)."
-    def __init__(self, clips, size: int, seed: int): self.clips, self.size, self.seed, self.epoch = clips, size, seed, 0
+
+    def __init__(self, clips, size: int, seed: int):
+        self.clips, self.size, self.seed, self.epoch = clips, size, seed, 0
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
@@ -48,10 +51,12 @@ class MovingPairs(PreparedMixtures):
         return cls(clips_of(prepared, 'valid', settings['settings'].get('directions', 10)), size, 0)
 
     @staticmethod
-    def frozen(prepared, split: str, domain: str): return FrozenPairs(clips_of(prepared, split), read_jsonl(prepared.folder / f'{split}-pairs.jsonl'))
+    def frozen(prepared, split: str, domain: str):
+        return FrozenPairs(clips_of(prepared, split), read_jsonl(prepared.folder / f'{split}-pairs.jsonl'))
 
     @staticmethod
-    def domains(prepared) -> list[str]: return ['test']
+    def domains(prepared) -> list[str]:
+        return ['test']
 
     @staticmethod
     def fitted(settings: dict, prepared) -> dict:
@@ -63,9 +68,11 @@ class MovingPairs(PreparedMixtures):
         "The same examples, of clips that are looked at once and for all (see `MovingClips.looked_at`)."
         return MovingPairs(self.clips.looked_at(look), self.size, self.seed)
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.epoch, index])
@@ -76,11 +83,20 @@ class MovingPairs(PreparedMixtures):
 
 class FrozenPairs(Dataset):
     "Mixtures to judge by: `{'id', 'sources' [2, T], …}`, what each of two clips adds to their mean, and what is seen of both; the `displacement [2, 3]` of what sounds, and below which it counts as `still`, for directions however they are divided."
-    def __init__(self, clips, pairs): self.clips, self.pairs = clips, list(pairs)
 
-    def __len__(self): return len(self.pairs)
+    def __init__(self, clips, pairs):
+        self.clips, self.pairs = clips, list(pairs)
+
+    def __len__(self):
+        return len(self.pairs)
 
     def __getitem__(self, index: int):
         clips = self.pairs[index]['clips']
         seen = together([self.clips[i] for i in clips])
-        return {'id': self.pairs[index]['id'], **seen, 'sources': seen['audio'] / 2, 'displacement': self.clips.displacements[clips], 'still': self.clips.still}
+        return {
+            'id': self.pairs[index]['id'],
+            **seen,
+            'sources': seen['audio'] / 2,
+            'displacement': self.clips.displacements[clips],
+            'still': self.clips.still,
+        }

@@ -16,6 +16,7 @@ from ..corpora.manifest import ManifestError
 # %% ../../nbs/datasets/negatives.ipynb #00000005
 class Negative(NamedTuple):
     "The frame of one clip and the sound of another (or the same), which don't go together; `kind`: 'real', 'hard', 'easy', or 'automated' where classes are unknown."
+
     video: str
     audio: str
     kind: str
@@ -23,46 +24,63 @@ class Negative(NamedTuple):
 
 def negative_kind(video: str, audio: str, classes: dict) -> str:
     "The kind of a pair, by the `classes` of clips."
-    if video == audio: return 'real'
-    if video not in classes or audio not in classes: return 'automated'
+    if video == audio:
+        return 'real'
+    if video not in classes or audio not in classes:
+        return 'automated'
     return 'hard' if classes[video] == classes[audio] else 'easy'
 
 
 def read_negatives(path, classes: dict = {}) -> list[Negative]:
     "The negatives of a published list `video,audio,label`; rows of another label than 'non-sounding' are left out. Raises ManifestError, which names file and line, where it is missing, has none, a row isn't whole, or one comes twice."
-    if not Path(path).is_file(): raise ManifestError(f'{path}: there is no such list of negatives')
+    if not Path(path).is_file():
+        raise ManifestError(f'{path}: there is no such list of negatives')
     try:
-        with open(path, newline='', encoding='utf-8-sig') as file: rows = list(csv.DictReader(file))
-    except (csv.Error, UnicodeDecodeError) as error: raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it anew') from error
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            rows = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it anew') from error
     found = {}
     for line, row in enumerate(rows, 2):
-        if not all(row.get(name) for name in ('video', 'audio', 'label')): raise ManifestError(f'{path}, line {line}: should have video, audio and label; copy the list anew')
-        if row['label'] != 'non-sounding': continue
+        if not all(row.get(name) for name in ('video', 'audio', 'label')):
+            raise ManifestError(f'{path}, line {line}: should have video, audio and label; copy the list anew')
+        if row['label'] != 'non-sounding':
+            continue
         pair = row['video'], row['audio']
-        if pair in found: raise ManifestError(f'{path}, line {line}: the pair {", ".join(pair)} is listed twice; keep one of them')
+        if pair in found:
+            raise ManifestError(f'{path}, line {line}: the pair {", ".join(pair)} is listed twice; keep one of them')
         found[pair] = Negative(*pair, negative_kind(*pair, classes))
-    if not found: raise ManifestError(f'{path}: lists no negatives (label "non-sounding"); copy it anew')
+    if not found:
+        raise ManifestError(f'{path}: lists no negatives (label "non-sounding"); copy it anew')
     return list(found.values())
 
 # %% ../../nbs/datasets/negatives.ipynb #00000008
-def draw_negatives(classes: dict, count: int, hard: float = .25, seed: int = 0) -> list[Negative]:
+def draw_negatives(classes: dict, count: int, hard: float = 0.25, seed: int = 0) -> list[Negative]:
     "So many pairs of the frame of a clip and the sound of another, a share `hard` of them of the same class; `classes` by clip. Raises ValueError where there are too few clips or classes, or none is asked for."
-    if count < 1 or not 0 <= hard <= 1: raise ValueError(f'count is 1 or more, hard a share; got {count}, {hard}')
+    if count < 1 or not 0 <= hard <= 1:
+        raise ValueError(f'count is 1 or more, hard a share; got {count}, {hard}')
     rng, members = np.random.default_rng(seed), defaultdict(list)
-    for clip in sorted(classes): members[classes[clip]].append(clip)
+    for clip in sorted(classes):
+        members[classes[clip]].append(clip)
     frames, hards = rng.permutation(sorted(classes)).tolist(), round(hard * count)
     paired = [clip for clip in frames if len(members[classes[clip]]) > 1][:hards]
-    others = [clip for clip in frames if clip not in set(paired)][:count - hards]
+    others = [clip for clip in frames if clip not in set(paired)][: count - hards]
     if len(paired) < hards or len(others) < count - hards or (others and len(members) < 2):
-        raise ValueError(f'{count} negatives, {hards} of them of the same class, need as many clips, classes with two, and two classes; there are {len(classes)} clips of {len(members)} classes')
-    pairs = [(clip, _other(rng, [c for c in members[classes[clip]] if c != clip])) for clip in paired] + [(clip, _of_another(rng, clip, classes, frames)) for clip in others]
+        raise ValueError(
+            f'{count} negatives, {hards} of them of the same class, need as many clips, classes with two, and two classes; there are {len(classes)} clips of {len(members)} classes'
+        )
+    pairs = [(clip, _other(rng, [c for c in members[classes[clip]] if c != clip])) for clip in paired] + [
+        (clip, _of_another(rng, clip, classes, frames)) for clip in others
+    ]
     return [Negative(*pair, negative_kind(*pair, classes)) for pair in sorted(pairs)]
 
 
-def _other(rng, clips): return clips[rng.integers(len(clips))]
+def _other(rng, clips):
+    return clips[rng.integers(len(clips))]
 
 
 def _of_another(rng, clip, classes, clips):
     "A clip of another class: drawn until one fits."
-    while classes[found := _other(rng, clips)] == classes[clip]: pass
+    while classes[found := _other(rng, clips)] == classes[clip]:
+        pass
     return found

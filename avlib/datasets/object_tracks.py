@@ -19,12 +19,13 @@ from ..synthesis.scenes import render_clip
 # %% ../../nbs/datasets/object_tracks.ipynb #00000005
 class SeenObject(NamedTuple):
     "What a thing is, and the `times [n]` in s, rising, at which its `boxes [n, 4]` in pixels and its `depth [n]`, or none, are known."
+
     name: str
     times: torch.Tensor
     boxes: torch.Tensor
     depth: torch.Tensor | None = None
 
-    def at(self, time: float, hold: float = 0.):
+    def at(self, time: float, hold: float = 0.0):
         "Its box `[4]`, None before it comes and later than `hold` s after it was last seen."
         return self._between(self.boxes, time) if self.times[0] <= time <= self.times[-1] + hold else None
 
@@ -36,7 +37,7 @@ class SeenObject(NamedTuple):
         later = min(int(torch.searchsorted(self.times, time)), len(self.times) - 1)
         earlier = max(later - 1, 0)
         span = (self.times[later] - self.times[earlier]).item()
-        share = min((time - self.times[earlier].item()) / span, 1.) if span else 0.
+        share = min((time - self.times[earlier].item()) / span, 1.0) if span else 0.0
         return torch.lerp(values[earlier], values[later], share)
 
 
@@ -51,50 +52,92 @@ def depth_of_objects(objects, time: float, hold: float, size) -> torch.Tensor:
 # %% ../../nbs/datasets/object_tracks.ipynb #00000008
 def write_objects(path, objects):
     "Write objects as `read_objects` reads them."
-    write_json(path, {'objects': [{'name': thing.name, 'times': thing.times.tolist(), 'boxes': thing.boxes.tolist(), **({} if thing.depth is None else {'depth': thing.depth.tolist()})} for thing in objects]})
+    write_json(
+        path,
+        {
+            'objects': [
+                {
+                    'name': thing.name,
+                    'times': thing.times.tolist(),
+                    'boxes': thing.boxes.tolist(),
+                    **({} if thing.depth is None else {'depth': thing.depth.tolist()}),
+                }
+                for thing in objects
+            ]
+        },
+    )
 
 
 def read_objects(path, width: int, height: int) -> list[SeenObject]:
     "The objects of a file, boxes cut to frames of so many pixels. Raises MediaError, which names the file and the object, where there is none, it is damaged, or a box is inverted or lies outside of the frame."
-    try: listed = read_json(path)['objects']
-    except FileNotFoundError as error: raise MediaError(f'{path}: there is no such file') from error
-    except (ValueError, TypeError, KeyError) as error: raise MediaError(f'{path}: is no list of objects ({type(error).__name__}: {" ".join(str(error).split())[:100]}); see avlib.datasets.object_tracks') from error
-    if not listed: raise MediaError(f'{path}: lists no object; find some, or give another file')
-    try: return [_object(row, width, height) for row in listed]
-    except (ValueError, TypeError, KeyError) as error: raise MediaError(f'{path}: {error}') from error
+    try:
+        listed = read_json(path)['objects']
+    except FileNotFoundError as error:
+        raise MediaError(f'{path}: there is no such file') from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise MediaError(
+            f'{path}: is no list of objects ({type(error).__name__}: {" ".join(str(error).split())[:100]}); see avlib.datasets.object_tracks'
+        ) from error
+    if not listed:
+        raise MediaError(f'{path}: lists no object; find some, or give another file')
+    try:
+        return [_object(row, width, height) for row in listed]
+    except (ValueError, TypeError, KeyError) as error:
+        raise MediaError(f'{path}: {error}') from error
 
 
 def _object(row, width, height):
     "Of a row of the file; ValueError tells what is wrong with it."
-    if lacking := {'name', 'times', 'boxes'} - set(row): raise ValueError(f'an object lacks {", ".join(sorted(lacking))}')
+    if lacking := {'name', 'times', 'boxes'} - set(row):
+        raise ValueError(f'an object lacks {", ".join(sorted(lacking))}')
     name, (times, boxes) = row['name'], (torch.tensor(row[key], dtype=torch.float32) for key in ('times', 'boxes'))
     depth = torch.tensor(row['depth'], dtype=torch.float32) if 'depth' in row else None
-    if not len(times) or boxes.shape != (len(times), 4) or depth is not None and depth.shape != times.shape: raise ValueError(f'the object "{name}" needs a box of four numbers for each time, and as many depths or none; it has {len(times)} times, boxes {list(boxes.shape)}')
-    if not all(torch.isfinite(part).all() for part in (times, boxes) + (() if depth is None else (depth,))) or (times.diff() <= 0).any(): raise ValueError(f'times of the object "{name}" rise, and all its numbers are finite')
-    for time, box in zip(times.tolist(), boxes.tolist()): _check_box(name, time, box, width, height)
+    if not len(times) or boxes.shape != (len(times), 4) or depth is not None and depth.shape != times.shape:
+        raise ValueError(
+            f'the object "{name}" needs a box of four numbers for each time, and as many depths or none; it has {len(times)} times, boxes {list(boxes.shape)}'
+        )
+    if (
+        not all(torch.isfinite(part).all() for part in (times, boxes) + (() if depth is None else (depth,)))
+        or (times.diff() <= 0).any()
+    ):
+        raise ValueError(f'times of the object "{name}" rise, and all its numbers are finite')
+    for time, box in zip(times.tolist(), boxes.tolist()):
+        _check_box(name, time, box, width, height)
     return SeenObject(str(name), times, torch.minimum(boxes.clamp(min=0), torch.tensor([width, height] * 2)), depth)
 
 
 def _check_box(name, time, box, width, height):
     x0, y0, x1, y1 = box
-    if x0 >= x1 or y0 >= y1: raise ValueError(f'the box of "{name}" at {time:g} s is empty or inverted: {box}; boxes are x0, y0, x1, y1')
-    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0: raise ValueError(f'the box of "{name}" at {time:g} s, {box}, lies outside of the frame of {width} x {height} pixels')
+    if x0 >= x1 or y0 >= y1:
+        raise ValueError(f'the box of "{name}" at {time:g} s is empty or inverted: {box}; boxes are x0, y0, x1, y1')
+    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+        raise ValueError(
+            f'the box of "{name}" at {time:g} s, {box}, lies outside of the frame of {width} x {height} pixels'
+        )
 
 # %% ../../nbs/datasets/object_tracks.ipynb #0000000b
-OVERLAP = .3
+OVERLAP = 0.3
 
 
 def linked(moments) -> list[SeenObject]:
     "Objects by moments in order, `(time, boxes [N, 4], names)` each."
     open_now, done = [], []
     for time, boxes, names in moments:
-        fit = np.array([[_overlap(track, box, name) for box, name in zip(boxes, names)] for track in open_now]).reshape(len(open_now), len(names))
+        fit = np.array([[_overlap(track, box, name) for box, name in zip(boxes, names)] for track in open_now]).reshape(
+            len(open_now), len(names)
+        )
         rows, columns = linear_sum_assignment(-fit)
         goes_on = {int(column): open_now[row] for row, column in zip(rows, columns) if fit[row, column] > OVERLAP}
         done += [track for track in open_now if not any(track is other for other in goes_on.values())]
         open_now = [goes_on.get(i, (name, [])) for i, name in enumerate(names)]
-        for (_, seen), box in zip(open_now, boxes): seen.append((time, box))
-    return [SeenObject(name, torch.tensor([time for time, _ in seen], dtype=torch.float32), torch.stack([box for _, box in seen])) for name, seen in done + open_now]
+        for (_, seen), box in zip(open_now, boxes):
+            seen.append((time, box))
+    return [
+        SeenObject(
+            name, torch.tensor([time for time, _ in seen], dtype=torch.float32), torch.stack([box for _, box in seen])
+        )
+        for name, seen in done + open_now
+    ]
 
 
 def _overlap(track, box, name):
@@ -103,17 +146,36 @@ def _overlap(track, box, name):
     last = seen[-1][1]
     sides = (torch.minimum(last[2:], box[2:]) - torch.maximum(last[:2], box[:2])).clamp(min=0)
     area = lambda one: (one[2:] - one[:2]).prod()
-    return (sides.prod() / (area(last) + area(box) - sides.prod()).clamp_min(1e-9)).item() if known == name else 0.
+    return (sides.prod() / (area(last) + area(box) - sides.prod()).clamp_min(1e-9)).item() if known == name else 0.0
 
 # %% ../../nbs/datasets/object_tracks.ipynb #0000000f
-def film(path, scene, sounds, rate: int, motion: MotionSettings, size: int = 96, fps: float = 10., scale: int = 2) -> torch.Tensor:
+def film(
+    path, scene, sounds, rate: int, motion: MotionSettings, size: int = 96, fps: float = 10.0, scale: int = 2
+) -> torch.Tensor:
     "Write a scene to `path` (.mp4), frames of `scale * size` pixels, with `sounds [n, T]` of those of its things that sound as a microphone hears them, and all objects that come into sight to a file of that name with .json. Returns what is heard of each, `[n, T]`, their sum being what the video has."
     sounding, seconds = [thing for thing in scene.things if thing.sounding], sounds.shape[-1] / rate
     heard = torch.stack([hear_thing(thing, sound, rate, motion) for thing, sound in zip(sounding, sounds, strict=True)])
-    heard = .9 * heard / heard.sum(0).abs().max().clamp_min(1e-9)
+    heard = 0.9 * heard / heard.sum(0).abs().max().clamp_min(1e-9)
     shown = render_clip(scene, size, round(seconds * fps))
-    write_video(path, [frame['image'].repeat_interleave(scale, 1).repeat_interleave(scale, 2) for frame in shown], fps, heard.sum(0), rate)
-    times, boxes, depth = torch.arange(len(shown)) / fps, scale * torch.stack([frame['boxes'] for frame in shown]).float(), torch.stack([frame['depth'] for frame in shown])
-    in_sight = boxes[..., 2] > boxes[..., 0]                                                               # [frame, thing]
-    write_objects(Path(path).with_suffix('.json'), [SeenObject(thing.label, times[there], boxes[there, i], depth[there, i]) for i, (thing, there) in enumerate(zip(scene.things, in_sight.T)) if there.any()])
+    write_video(
+        path,
+        [frame['image'].repeat_interleave(scale, 1).repeat_interleave(scale, 2) for frame in shown],
+        fps,
+        heard.sum(0),
+        rate,
+    )
+    times, boxes, depth = (
+        torch.arange(len(shown)) / fps,
+        scale * torch.stack([frame['boxes'] for frame in shown]).float(),
+        torch.stack([frame['depth'] for frame in shown]),
+    )
+    in_sight = boxes[..., 2] > boxes[..., 0]  # [frame, thing]
+    write_objects(
+        Path(path).with_suffix('.json'),
+        [
+            SeenObject(thing.label, times[there], boxes[there, i], depth[there, i])
+            for i, (thing, there) in enumerate(zip(scene.things, in_sight.T))
+            if there.any()
+        ],
+    )
     return heard

@@ -18,23 +18,26 @@ from .room_bank import RoomBank, write_room_bank
 from ..dsp.rooms import RoomSettings
 
 # %% ../../nbs/datasets/prepared.ipynb #00000005
-SPLIT_SEEDS = {'train': 0, 'valid': 1, 'test': 2}    # the three banks hold different rooms
+SPLIT_SEEDS = {'train': 0, 'valid': 1, 'test': 2}  # the three banks hold different rooms
 
 
 @dataclass(frozen=True)
 class Prepared:
     "What `prepare` left in `folder`. Raises ManifestError, or ValueError for rooms, that names the file and says to prepare again where something is missing."
+
     folder: Path
 
     @cached_property
     def card(self) -> dict:
         "`rate` in Hz, `manifest` (a corpus of clips), numbers of clips, hours, speakers, `rooms`."
         path = self.folder / 'card.json'
-        if not path.is_file(): raise ManifestError(f'{path}: there is no such card; prepare the corpus first')
+        if not path.is_file():
+            raise ManifestError(f'{path}: there is no such card; prepare the corpus first')
         return read_json(path)
 
     @property
-    def rate(self) -> int: return self.card['rate']
+    def rate(self) -> int:
+        return self.card['rate']
 
     @property
     def stereo(self) -> Path:
@@ -62,25 +65,37 @@ class Prepared:
     def mixtures(self, split: str, reverberant: bool) -> tuple[list[PublishedMixture], RoomBank | None]:
         "Of a corpus that came mixed: its mixtures in a domain, and the rooms they are to be heard in, where they do not come reverberant."
         own = self.folder / 'mixtures-reverberant.jsonl'
-        if reverberant and own.is_file(): return read_mixtures(own, split), None
+        if reverberant and own.is_file():
+            return read_mixtures(own, split), None
         return read_mixtures(self.folder / 'mixtures-anechoic.jsonl', split), self.rooms(split) if reverberant else None
 
     def spatialized(self, split: str, domain: str) -> list[PublishedMixture]:
         "Of the spatialized WSJ0-2mix, and of stereo recordings of your own: its mixtures of several channels. Raises ManifestError where the corpus was prepared without."
-        return read_mixtures(self.folder / f'mixtures-{"reverberant" if domain == "reverberant" else "spatialized"}.jsonl', split)
+        return read_mixtures(
+            self.folder / f'mixtures-{"reverberant" if domain == "reverberant" else "spatialized"}.jsonl', split
+        )
 
     def frozen(self, split: str, domain: str = 'anechoic'):
         "The mixtures that `valid` or `test` are judged on, in a domain: `{'id', 'sources': [source, time], 'speakers'}` each."
-        if domain not in DOMAINS: raise ManifestError(f'a domain is one of {", ".join(DOMAINS)}; got "{domain}"')
+        if domain not in DOMAINS:
+            raise ManifestError(f'a domain is one of {", ".join(DOMAINS)}; got "{domain}"')
         reverberant = domain == 'reverberant'
-        if self.mixed: return PublishedMixtures(*self.mixtures(split, reverberant))
-        return FrozenMixtures(self.corpus(split), self.folder / f'{split}.jsonl', self.rooms(split) if reverberant else None)
+        if self.mixed:
+            return PublishedMixtures(*self.mixtures(split, reverberant))
+        return FrozenMixtures(
+            self.corpus(split), self.folder / f'{split}.jsonl', self.rooms(split) if reverberant else None
+        )
 
     @property
     def domains(self) -> list[str]:
         "In which domains its mixtures can be judged."
-        if not self.known: return []
-        return list(DOMAINS) if any((self.folder / file).is_file() for file in ('mixtures-reverberant.jsonl', 'rooms-test.safetensors')) else list(DOMAINS[:1])
+        if not self.known:
+            return []
+        return (
+            list(DOMAINS)
+            if any((self.folder / file).is_file() for file in ('mixtures-reverberant.jsonl', 'rooms-test.safetensors'))
+            else list(DOMAINS[:1])
+        )
 
 # %% ../../nbs/datasets/prepared.ipynb #00000007
 def write_prepared(folder, corpus: str, settings: dict, source) -> Prepared:
@@ -90,39 +105,88 @@ def write_prepared(folder, corpus: str, settings: dict, source) -> Prepared:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for left in [folder / 'card.json', *folder.glob('mixtures-*.jsonl'), *folder.glob('rooms-*.safetensors')]: left.unlink(missing_ok=True)
+    for left in [folder / 'card.json', *folder.glob('mixtures-*.jsonl'), *folder.glob('rooms-*.safetensors')]:
+        left.unlink(missing_ok=True)
     link = read_link(source)
     rooms = settings.get('rooms', {}) if not link or link.known else {}
     card = _list_mixtures(folder, link, settings) if link and link.mixed else _freeze(folder, link, settings, source)
-    if rooms and not (folder / 'mixtures-reverberant.jsonl').is_file(): _simulate(folder, rooms, 3 if link and link.options.get('noisy') else 2, card['rate'], settings['seed'])
+    if rooms and not (folder / 'mixtures-reverberant.jsonl').is_file():
+        _simulate(folder, rooms, 3 if link and link.options.get('noisy') else 2, card['rate'], settings['seed'])
     write_json(folder / 'card.json', {'corpus': corpus, **({'rooms': rooms} if rooms else {}), **card})
     return Prepared(folder)
 
 
 def _simulate(folder, rooms, sources, rate, seed):
-    try: ranges = RoomSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in rooms['ranges'].items()})
-    except TypeError as error: raise ValueError(f'rooms in params.yaml: {error}') from error
-    if set(rooms['count']) != set(SPLIT_SEEDS): raise ValueError(f'prepare in params.yaml: rooms are counted for {", ".join(SPLIT_SEEDS)}; got {", ".join(rooms["count"])}')
+    try:
+        ranges = RoomSettings(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in rooms['ranges'].items()}
+        )
+    except TypeError as error:
+        raise ValueError(f'rooms in params.yaml: {error}') from error
+    if set(rooms['count']) != set(SPLIT_SEEDS):
+        raise ValueError(
+            f'prepare in params.yaml: rooms are counted for {", ".join(SPLIT_SEEDS)}; got {", ".join(rooms["count"])}'
+        )
     for split, count in rooms['count'].items():
-        write_room_bank(folder / f'rooms-{split}.safetensors', ranges, count, sources, rate, seed + 1000 * SPLIT_SEEDS[split])
+        write_room_bank(
+            folder / f'rooms-{split}.safetensors', ranges, count, sources, rate, seed + 1000 * SPLIT_SEEDS[split]
+        )
 
 
 def _list_mixtures(folder, link, settings):
     found = link.find()
-    for domain, listed in (('anechoic', found if link.known else []), ('reverberant', link.spatialized('reverb')), ('spatialized', link.spatialized('anechoic'))):
-        kept = listed if domain == 'spatialized' else [m for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
-                for m in sample_evenly([m for m in listed if m.split == split], count)]
-        if kept: write_mixtures(folder / f'mixtures-{domain}.jsonl', kept)
-    return {'rate': found[0].rate, 'clips': len(found), 'hours': round(sum(m.frames / m.rate for m in found) / 3600, 2), 'speakers': len({s for m in found for s in m.speakers})}
+    for domain, listed in (
+        ('anechoic', found if link.known else []),
+        ('reverberant', link.spatialized('reverb')),
+        ('spatialized', link.spatialized('anechoic')),
+    ):
+        kept = (
+            listed
+            if domain == 'spatialized'
+            else [
+                m
+                for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
+                for m in sample_evenly([m for m in listed if m.split == split], count)
+            ]
+        )
+        if kept:
+            write_mixtures(folder / f'mixtures-{domain}.jsonl', kept)
+    return {
+        'rate': found[0].rate,
+        'clips': len(found),
+        'hours': round(sum(m.frames / m.rate for m in found) / 3600, 2),
+        'speakers': len({s for m in found for s in m.speakers}),
+    }
 
 
 def _freeze(folder, link, settings, source):
-    manifest, home = (write_manifest(folder / 'manifest.jsonl', link.find()), link.home) if link else (Path(source), None)
+    manifest, home = (
+        (write_manifest(folder / 'manifest.jsonl', link.find()), link.home) if link else (Path(source), None)
+    )
     clips = read_manifest(manifest, check_files=link is None)
     if lacking := sorted({'train', 'valid', 'test'} - {clip.split for clip in clips}):
-        raise ManifestError(f'{manifest}: a corpus needs clips for training, validation and test; there are none for {", ".join(lacking)}')
-    mixtures, rooms = MixtureSettings(rate=settings['rate'], seconds=settings['seconds']), settings.get('rooms', {}).get('count', {})
+        raise ManifestError(
+            f'{manifest}: a corpus needs clips for training, validation and test; there are none for {", ".join(lacking)}'
+        )
+    mixtures, rooms = (
+        MixtureSettings(rate=settings['rate'], seconds=settings['seconds']),
+        settings.get('rooms', {}).get('count', {}),
+    )
     for split in ('valid', 'test'):
-        freeze_mixtures(Corpus(manifest, split, settings['rate'], home), split, settings[split], mixtures, settings['seed'], folder / f'{split}.jsonl', rooms.get(split, 1))
-    return {'manifest': os.path.relpath(manifest, folder), **({'home': home} if home else {}), 'rate': settings['rate'], 'clips': len(clips),
-            'hours': round(sum(clip.seconds for clip in clips) / 3600, 2), 'speakers': len({clip.speaker for clip in clips})}
+        freeze_mixtures(
+            Corpus(manifest, split, settings['rate'], home),
+            split,
+            settings[split],
+            mixtures,
+            settings['seed'],
+            folder / f'{split}.jsonl',
+            rooms.get(split, 1),
+        )
+    return {
+        'manifest': os.path.relpath(manifest, folder),
+        **({'home': home} if home else {}),
+        'rate': settings['rate'],
+        'clips': len(clips),
+        'hours': round(sum(clip.seconds for clip in clips) / 3600, 2),
+        'speakers': len({clip.speaker for clip in clips}),
+    }

@@ -17,10 +17,12 @@ from ..dsp.rooms import RoomSettings, draw_room, impulse_responses, reverberatio
 # %% ../../nbs/datasets/room_bank.ipynb #00000005
 class _Simulation(Dataset):
     "Impulse responses `[source, microphone, time]` and the reverberation time asked for, by the room's number."
+
     def __init__(self, settings, count, sources, rate, seed):
         self.settings, self.count, self.sources, self.rate, self.seed = settings, count, sources, rate, seed
 
-    def __len__(self): return self.count
+    def __len__(self):
+        return self.count
 
     def __getitem__(self, index):
         room = draw_room(self.settings, self.sources, np.random.default_rng([self.seed, index]))
@@ -31,18 +33,23 @@ def cut_tail(responses: torch.Tensor, below_db: float = -60.0) -> torch.Tensor:
     "Responses `[..., time]` up to where all that is left of them lies `below_db` under the whole, by energy; the rest only costs time."
     energy = responses.square().flatten(0, -2).sum(0)
     left = energy.flip(0).cumsum(0).flip(0)
-    return responses[..., :int((left > left[0] * 10 ** (below_db / 10)).sum())]
+    return responses[..., : int((left > left[0] * 10 ** (below_db / 10)).sum())]
 
 
-def write_room_bank(path, settings: RoomSettings, count: int, sources: int, rate: int, seed: int, workers: int | None = None) -> Path:
+def write_room_bank(
+    path, settings: RoomSettings, count: int, sources: int, rate: int, seed: int, workers: int | None = None
+) -> Path:
     """Draw and simulate `count` rooms of `sources` voices at `rate` Hz, and write them to `path` (safetensors), atomically.
 
     `workers`: processes that simulate; default: one a core.
     """
-    if count < 1: raise ValueError(f'{path}: a bank needs a room at least; got {count}')
+    if count < 1:
+        raise ValueError(f'{path}: a bank needs a room at least; got {count}')
     simulated = made_by_workers(_Simulation(settings, count, sources, rate, seed), workers)
     note = {'rate': rate, 'rt60': [round(float(rt60), 4) for _, rt60 in simulated]}
-    return write_bank(path, {f'{i:05d}': torch.from_numpy(responses) for i, (responses, _) in enumerate(simulated)}, note)
+    return write_bank(
+        path, {f'{i:05d}': torch.from_numpy(responses) for i, (responses, _) in enumerate(simulated)}, note
+    )
 
 # %% ../../nbs/datasets/room_bank.ipynb #00000006
 class RoomBank(Bank):
@@ -50,6 +57,7 @@ class RoomBank(Bank):
 
     Raises ValueError where the file is missing or damaged.
     """
+
     WHAT = 'bank of rooms'
     REMEDY = 'prepare the corpus again, with rooms in params.yaml'
 
@@ -57,9 +65,11 @@ class RoomBank(Bank):
         super().__init__(path)
         self.rate, self.rt60 = self.note['rate'], self.note['rt60']
 
-    def __len__(self): return len(self.rt60)
+    def __len__(self):
+        return len(self.rt60)
 
-    def __getitem__(self, index: int) -> torch.Tensor: return self.tensor(f'{index:05d}')
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.tensor(f'{index:05d}')
 
     def measured(self) -> list[float]:
         "Reverberation times in s as measured on the responses from the first voice to the first microphone."
@@ -71,6 +81,6 @@ def hear(sources: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
 
     The level of a voice is thus what its mixture says, and not a matter of its distance; differences between microphones stay.
     """
-    images = spatialize(sources, responses[:len(sources)])
+    images = spatialize(sources, responses[: len(sources)])
     gain = (sources.square().sum(-1) / images[:, 0].square().sum(-1).clamp_min(1e-20)).sqrt()
     return images * gain[:, None, None]

@@ -22,18 +22,33 @@ from ..synthesis.scenes import SceneSettings, draw_scene, render_scene, shapes_o
 from ..dsp.mixing import set_level
 
 # %% ../../nbs/datasets/scene_clips.ipynb #00000005
-def write_scene_split(folder, split: str, corpus: LabelledCorpus, labels, settings: SceneSettings, seconds: float, count: int, seed: int) -> list[dict]:
+def write_scene_split(
+    folder, split: str, corpus: LabelledCorpus, labels, settings: SceneSettings, seconds: float, count: int, seed: int
+) -> list[dict]:
     "Draw `count` scenes with sounds of a corpus of `seconds`, and write their frames to `folder/SPLIT.safetensors` and the rest to `folder/SPLIT.jsonl`; returns the rows: `id`, `labels` of all things, `boxes` and `sources` (see `draw_source`) of what sounds."
     sound = MixtureSettings(rate=corpus.rate, seconds=seconds, sources=settings.sounding[1])
-    shapes, frames, rows = shapes_of(labels, split), torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8), []
+    shapes, frames, rows = (
+        shapes_of(labels, split),
+        torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8),
+        [],
+    )
     for i in range(count):
         rng = np.random.default_rng([seed, SPLIT_SEEDS[split], i])
         scene = draw_scene(labels, settings, rng, shapes=shapes)
         shown = render_scene(scene, settings.size)
         frames[i] = (255 * shown['image']).round().to(torch.uint8)
         sources = [draw_source(corpus, thing.label, sound, rng, set()) for thing in scene.things if thing.sounding]
-        rows.append({'id': f'{split}-{i:05d}', 'labels': [thing.label for thing in scene.things], 'boxes': shown['boxes'][shown['sounding']].tolist(), 'sources': sources})
-    write_bank(Path(folder) / f'{split}.safetensors', {'frames': frames}, {'settings': asdict(sound), 'size': settings.size})
+        rows.append(
+            {
+                'id': f'{split}-{i:05d}',
+                'labels': [thing.label for thing in scene.things],
+                'boxes': shown['boxes'][shown['sounding']].tolist(),
+                'sources': sources,
+            }
+        )
+    write_bank(
+        Path(folder) / f'{split}.safetensors', {'frames': frames}, {'settings': asdict(sound), 'size': settings.size}
+    )
     write_jsonl(Path(folder) / f'{split}.jsonl', rows)
     return rows
 
@@ -43,33 +58,67 @@ class ScenePairs(Dataset):
 
     Raises ValueError where a file is missing or damaged, or the two don't belong together; ManifestError for clips that the corpus lacks.
     """
+
     def __init__(self, folder, split: str, corpus: LabelledCorpus):
-        self.bank, self.rows, self.corpus = Bank(Path(folder) / f'{split}.safetensors'), read_jsonl(Path(folder) / f'{split}.jsonl'), corpus
+        self.bank, self.rows, self.corpus = (
+            Bank(Path(folder) / f'{split}.safetensors'),
+            read_jsonl(Path(folder) / f'{split}.jsonl'),
+            corpus,
+        )
         self.frames, self.settings = self.bank.tensor('frames'), MixtureSettings(**self.bank.note['settings'])
-        if len(self.frames) != len(self.rows): raise ValueError(f'{folder}: {split}.safetensors holds {len(self.frames)} frames, {split}.jsonl {len(self.rows)} rows; prepare the scenes again')
-        if unknown := [clip for row in self.rows for source in row['sources'] for clip in source['clips'] if clip not in corpus.clips]:
-            raise ManifestError(f'{folder}/{split}.jsonl: clip "{unknown[0]}" is not in {corpus.manifest}; prepare the scenes again')
+        if len(self.frames) != len(self.rows):
+            raise ValueError(
+                f'{folder}: {split}.safetensors holds {len(self.frames)} frames, {split}.jsonl {len(self.rows)} rows; prepare the scenes again'
+            )
+        if unknown := [
+            clip
+            for row in self.rows
+            for source in row['sources']
+            for clip in source['clips']
+            if clip not in corpus.clips
+        ]:
+            raise ManifestError(
+                f'{folder}/{split}.jsonl: clip "{unknown[0]}" is not in {corpus.manifest}; prepare the scenes again'
+            )
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
-    def image(self, index: int): return self.frames[index].float() / 255
+    def image(self, index: int):
+        return self.frames[index].float() / 255
 
-    def audio(self, index: int): return render(self.corpus, self.rows[index]['sources'], self.settings).sum(0)
+    def audio(self, index: int):
+        return render(self.corpus, self.rows[index]['sources'], self.settings).sum(0)
 
-    def __getitem__(self, index: int): return {'image': self.image(index), 'audio': self.audio(index)}
+    def __getitem__(self, index: int):
+        return {'image': self.image(index), 'audio': self.audio(index)}
 
 # %% ../../nbs/datasets/scene_clips.ipynb #00000007
-REAL, HARD = .07, .25                     # shares of negatives that are noise, and, of the others, of the same class: those of the extended VGG-SS (table 1)
+REAL, HARD = (
+    0.07,
+    0.25,
+)  # shares of negatives that are noise, and, of the others, of the same class: those of the extended VGG-SS (table 1)
 
 
 def draw_scene_negatives(rows: list[dict], count: int, seed: int = 0) -> list[dict]:
     "So many negatives of scenes `rows`: `{'frame', 'sound', 'kind'}`, the number of a scene each, `sound` None where it is noise ('real'). Raises ValueError where fewer scenes than that, or none that fits."
-    if count > len(rows): raise ValueError(f'{count} negatives need as many scenes; there are {len(rows)}')
+    if count > len(rows):
+        raise ValueError(f'{count} negatives need as many scenes; there are {len(rows)}')
     rng = np.random.default_rng(seed)
     noise = round(REAL * count)
     kinds = ['real'] * noise + ['hard'] * round(HARD * (count - noise))
     kinds += ['easy'] * (count - len(kinds))
-    return sorted(({'frame': int(frame), 'sound': None if kind == 'real' else _sound_for(rows, int(frame), kind, rng), 'kind': kind} for frame, kind in zip(rng.permutation(len(rows)), kinds)), key=lambda row: row['frame'])
+    return sorted(
+        (
+            {
+                'frame': int(frame),
+                'sound': None if kind == 'real' else _sound_for(rows, int(frame), kind, rng),
+                'kind': kind,
+            }
+            for frame, kind in zip(rng.permutation(len(rows)), kinds)
+        ),
+        key=lambda row: row['frame'],
+    )
 
 
 def _sound_for(rows, frame, kind, rng):
@@ -77,21 +126,39 @@ def _sound_for(rows, frame, kind, rng):
     own, sounding = set(rows[frame]['labels']), lambda i: {source['speaker'] for source in rows[i]['sources']}
     fits = lambda i: i != frame and (sounding(i) == sounding(frame) if kind == 'hard' else not sounding(i) & own)
     found = next((int(i) for i in rng.permutation(len(rows)) if fits(i)), None)
-    if found is None: raise ValueError(f'{rows[frame]["id"]}: no other scene has a sound for a negative of the kind "{kind}"; draw more scenes')
+    if found is None:
+        raise ValueError(
+            f'{rows[frame]["id"]}: no other scene has a sound for a negative of the kind "{kind}"; draw more scenes'
+        )
     return found
 
 
 class FrozenScenes(Dataset):
     "What localization is judged on: `{'id', 'image' [3, S, S], 'audio' [T], 'boxes' [n, 4], 'kind'}`, the positives ('') first, `pairs` such as `ScenePairs`, then `negatives` (see `draw_scene_negatives`), without boxes."
-    def __init__(self, pairs, negatives=()): self.pairs, self.negatives = pairs, list(negatives)
 
-    def __len__(self): return len(self.pairs) + len(self.negatives)
+    def __init__(self, pairs, negatives=()):
+        self.pairs, self.negatives = pairs, list(negatives)
+
+    def __len__(self):
+        return len(self.pairs) + len(self.negatives)
 
     def __getitem__(self, index: int):
-        if index < len(self.pairs): return {'id': self.pairs.rows[index]['id'], **self.pairs[index], 'boxes': torch.tensor(self.pairs.rows[index]['boxes']), 'kind': ''}
+        if index < len(self.pairs):
+            return {
+                'id': self.pairs.rows[index]['id'],
+                **self.pairs[index],
+                'boxes': torch.tensor(self.pairs.rows[index]['boxes']),
+                'kind': '',
+            }
         row = self.negatives[index - len(self.pairs)]
         audio = _noise(row['frame'], self.pairs.settings) if row['sound'] is None else self.pairs.audio(row['sound'])
-        return {'id': f'negative-{row["frame"]:05d}', 'image': self.pairs.image(row['frame']), 'audio': audio, 'boxes': torch.zeros(0, 4, dtype=torch.long), 'kind': row['kind']}
+        return {
+            'id': f'negative-{row["frame"]:05d}',
+            'image': self.pairs.image(row['frame']),
+            'audio': audio,
+            'boxes': torch.zeros(0, 4, dtype=torch.long),
+            'kind': row['kind'],
+        }
 
 
 def _noise(number, settings):
@@ -111,15 +178,36 @@ def write_scene_corpus(folder, corpus: str, settings: dict, clips, home=None) ->
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     corpora = {split: LabelledCorpus(clips, split, settings['rate'], home) for split in SPLIT_SEEDS}
-    labels = _labels(settings.get('labels'), set.intersection(*(set(corpus.groups) for corpus in corpora.values())), clips)
+    labels = _labels(
+        settings.get('labels'), set.intersection(*(set(corpus.groups) for corpus in corpora.values())), clips
+    )
     shape = SceneSettings(**settings.get('scene', {}))
-    rows = {split: write_scene_split(folder, split, corpora[split], labels, shape, settings['seconds'], settings[split], settings['seed']) for split in SPLIT_SEEDS}
+    rows = {
+        split: write_scene_split(
+            folder, split, corpora[split], labels, shape, settings['seconds'], settings[split], settings['seed']
+        )
+        for split in SPLIT_SEEDS
+    }
     write_jsonl(folder / 'negatives.jsonl', draw_scene_negatives(rows['test'], settings['test'], settings['seed']))
     where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
-    write_json(folder / 'card.json', {'corpus': corpus, **where, 'rate': settings['rate'], 'seconds': settings['seconds'], 'labels': labels, 'size': shape.size, **{split: len(found) for split, found in rows.items()}})
+    write_json(
+        folder / 'card.json',
+        {
+            'corpus': corpus,
+            **where,
+            'rate': settings['rate'],
+            'seconds': settings['seconds'],
+            'labels': labels,
+            'size': shape.size,
+            **{split: len(found) for split, found in rows.items()},
+        },
+    )
     return read_json(folder / 'card.json')
 
 
 def _labels(asked, there, manifest):
-    if unknown := sorted(set(asked or ()) - there): raise ManifestError(f'{manifest}: the label "{unknown[0]}" has no clips in some split; there are {", ".join(sorted(there))}')
+    if unknown := sorted(set(asked or ()) - there):
+        raise ManifestError(
+            f'{manifest}: the label "{unknown[0]}" has no clips in some split; there are {", ".join(sorted(there))}'
+        )
     return sorted(asked or there)

@@ -23,22 +23,33 @@ from ..dsp.rooms import RoomSettings
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000005
 def darken(signal: torch.Tensor, rate: int, corner: float) -> torch.Tensor:
     "A signal `[..., time]` after a low-pass of first order and phase 0, `corner` in Hz (3 dB); 0: as it is."
-    if not corner: return signal
+    if not corner:
+        return signal
     frequency = torch.fft.rfftfreq(2 * signal.shape[-1], 1 / rate, device=signal.device)
     gain = (1 + (frequency / corner) ** 2).rsqrt()
-    return torch.fft.irfft(torch.fft.rfft(signal, 2 * signal.shape[-1]) * gain)[..., :signal.shape[-1]]
+    return torch.fft.irfft(torch.fft.rfft(signal, 2 * signal.shape[-1]) * gain)[..., : signal.shape[-1]]
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000008
 @dataclass(frozen=True)
 class Scene:
     "What two microphones hear, `stereo [2, T]`, and each voice at the first of them, `sources [source, T]` (None where nobody knows)."
+
     id: str
     stereo: torch.Tensor
     sources: torch.Tensor | None
     speakers: tuple[str, ...] = ()
 
 
-def draw_scene(corpus: Corpus, settings: MixtureSettings, rooms: RoomBank, seed: int, index: int, corner: float = 0.0, among: int = 4, first=None) -> Scene:
+def draw_scene(
+    corpus: Corpus,
+    settings: MixtureSettings,
+    rooms: RoomBank,
+    seed: int,
+    index: int,
+    corner: float = 0.0,
+    among: int = 4,
+    first=None,
+) -> Scene:
     "Voices drawn from a corpus (one of the groups `first`, if given), darkened, in room `index` of a bank, heard by two of the first `among` microphones."
     rng = np.random.default_rng([seed, index])
     recipe = draw_mixture(corpus, settings, rng, first=first)
@@ -51,40 +62,52 @@ def draw_scene(corpus: Corpus, settings: MixtureSettings, rooms: RoomBank, seed:
 def _scene(name, images, speakers):
     "A scene of images `[source, 2, T]`, its largest sample at 0.9."
     stereo = images.sum(0)
-    gain = .9 / stereo.abs().max().clamp_min(1e-9)
+    gain = 0.9 / stereo.abs().max().clamp_min(1e-9)
     return Scene(name, gain * stereo, gain * images[:, 0], speakers)
 
 
 def published_scene(mixture: PublishedMixture, seed: int, index: int, rate: int, frames: int, among: int = 4) -> Scene:
     "A mixture of the spatialized WSJ0-2mix, the first `frames` of it at `rate` Hz, at two of the first `among` channels. Raises ValueError where it has only one."
-    if mixture.channels < 2: raise ValueError(f'{mixture.mixture}: has one channel; spatial cues need the spatialized version')
+    if mixture.channels < 2:
+        raise ValueError(f'{mixture.mixture}: has one channel; spatial cues need the spatialized version')
     pair = np.random.default_rng([seed, index]).permutation(min(among, mixture.channels))[:2]
     images = torch.stack([read_audio(path, rate=rate)[0][pair, :frames] for path in mixture.sources])
     return _scene(mixture.id, torch.nn.functional.pad(images, (0, frames - images.shape[-1])), mixture.speakers)
 
 
-def found_scene(recording: PublishedMixture, start: int, seed: int, index: int, rate: int, seconds: float, among: int = 4) -> Scene:
+def found_scene(
+    recording: PublishedMixture, start: int, seed: int, index: int, rate: int, seconds: float, among: int = 4
+) -> Scene:
     "`seconds` of a recording of unknown voices from its frame `start`, at `rate` Hz, by two of the first `among` channels, its largest sample at 0.9."
     pair = np.random.default_rng([seed, index]).permutation(min(among, recording.channels))[:2]
     frames = round(seconds * recording.rate)
-    heard = read_audio(recording.mixture, rate, start, min(frames, recording.frames - start))[0][pair, :round(seconds * rate)]
+    heard = read_audio(recording.mixture, rate, start, min(frames, recording.frames - start))[0][
+        pair, : round(seconds * rate)
+    ]
     heard = torch.nn.functional.pad(heard, (0, round(seconds * rate) - heard.shape[-1]))
-    return Scene(f'{recording.id}-{start}', .9 * heard / heard.abs().max().clamp_min(1e-9), None)
+    return Scene(f'{recording.id}-{start}', 0.9 * heard / heard.abs().max().clamp_min(1e-9), None)
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #0000000a
 def write_scenes(path, scenes, rate: int) -> Path:
     "Write scenes of one length to `path`, with 16 bits a sample. Raises ValueError where there is none, or a voice is silent."
     tensors, rows = {}, []
     for i, scene in enumerate(scenes):
-        heard = {'stereo': scene.stereo} if scene.sources is None else {'stereo': scene.stereo, 'sources': scene.sources}
-        if not all(signal.any(-1).all() for signal in heard.values()): raise ValueError(f'{path}: a voice or a microphone of scene {scene.id} is silent; leave such clips out of the corpus')
+        heard = (
+            {'stereo': scene.stereo} if scene.sources is None else {'stereo': scene.stereo, 'sources': scene.sources}
+        )
+        if not all(signal.any(-1).all() for signal in heard.values()):
+            raise ValueError(
+                f'{path}: a voice or a microphone of scene {scene.id} is silent; leave such clips out of the corpus'
+            )
         tensors |= {f'{what}/{i:05d}': _to_16_bits(signal) for what, signal in heard.items()}
         rows.append({'id': scene.id, 'speakers': scene.speakers, 'known': scene.sources is not None})
-    if not rows: raise ValueError(f'{path}: there are no scenes to write; are the recordings too few, or silent?')
+    if not rows:
+        raise ValueError(f'{path}: there are no scenes to write; are the recordings too few, or silent?')
     return write_bank(path, tensors, {'rate': rate, 'scenes': rows})
 
 
-def _to_16_bits(signal): return (signal * 2 ** 15).round().clamp(-2 ** 15, 2 ** 15 - 1).to(torch.int16)
+def _to_16_bits(signal):
+    return (signal * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
 
 
 class StereoScenes(Bank, Dataset):
@@ -92,22 +115,29 @@ class StereoScenes(Bank, Dataset):
 
     No `sources` where they aren't known. Raises ValueError where the file is missing or damaged.
     """
+
     WHAT = 'bank of scenes'
 
     def __init__(self, path):
         super().__init__(path)
         self.rate, self.rows = self.note['rate'], self.note['scenes']
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
     def __getitem__(self, index: int):
-        row, read = self.rows[index], lambda what: self.tensor(f'{what}/{index:05d}').float() / 2 ** 15
+        row, read = self.rows[index], lambda what: self.tensor(f'{what}/{index:05d}').float() / 2**15
         stereo = read('stereo')
         known = {'sources': read('sources')} if row['known'] else {}
         return {'id': row['id'], 'stereo': stereo, 'mixture': stereo[0], 'speakers': row['speakers'], **known}
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000011
-PARTS = {'train': ('train', 'anechoic', 0), 'valid': ('valid', 'anechoic', 1), 'test': ('test', 'anechoic', 2), 'test-reverberant': ('test', 'reverberant', 3)}
+PARTS = {
+    'train': ('train', 'anechoic', 0),
+    'valid': ('valid', 'anechoic', 1),
+    'test': ('test', 'anechoic', 2),
+    'test-reverberant': ('test', 'reverberant', 3),
+}
 
 
 def write_stereo(prepared, settings: dict, ranges: dict, corner: float = 0.0) -> dict[str, Path]:
@@ -117,22 +147,38 @@ def write_stereo(prepared, settings: dict, ranges: dict, corner: float = 0.0) ->
     """
     folder = prepared.stereo
     folder.mkdir(parents=True, exist_ok=True)
-    for left in [folder / 'card.json', *folder.glob('*.safetensors')]: left.unlink(missing_ok=True)
+    for left in [folder / 'card.json', *folder.glob('*.safetensors')]:
+        left.unlink(missing_ok=True)
     written = {}
     for part, (split, domain, number) in PARTS.items():
         seed, count = settings['seed'] + 1000 * number, settings['scenes'][part]
-        if not prepared.known and domain != 'anechoic': continue
-        if not prepared.known: scenes = _found(prepared, split, count, seed, settings)
-        elif prepared.mixed: scenes = _published(prepared, split, domain, count, seed, settings)
-        else: scenes = _simulated(prepared, split, domain, count, seed, settings, ranges, corner, folder / f'rooms-{part}.safetensors')
+        if not prepared.known and domain != 'anechoic':
+            continue
+        if not prepared.known:
+            scenes = _found(prepared, split, count, seed, settings)
+        elif prepared.mixed:
+            scenes = _published(prepared, split, domain, count, seed, settings)
+        else:
+            scenes = _simulated(
+                prepared, split, domain, count, seed, settings, ranges, corner, folder / f'rooms-{part}.safetensors'
+            )
         written[part] = write_scenes(folder / f'scenes-{part}.safetensors', scenes, settings['rate'])
     return written
 
 
 def _simulated(prepared, split, domain, count, seed, settings, ranges, corner, path):
     echo = {} if domain == 'reverberant' else {'rt60': (0.0, 0.0)}
-    array = RoomSettings(**{**{name: tuple(value) if isinstance(value, list) else value for name, value in ranges.items()}, **echo, 'microphones': settings['microphones']})
-    rooms, mixtures = RoomBank(write_room_bank(path, array, min(count, settings['rooms']), 2, settings['rate'], seed)), MixtureSettings(settings['rate'], settings['seconds'])
+    array = RoomSettings(
+        **{
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in ranges.items()},
+            **echo,
+            'microphones': settings['microphones'],
+        }
+    )
+    rooms, mixtures = (
+        RoomBank(write_room_bank(path, array, min(count, settings['rooms']), 2, settings['rate'], seed)),
+        MixtureSettings(settings['rate'], settings['seconds']),
+    )
     corpus = prepared.corpus(split, settings['rate'])
     first = None if split == 'train' else unseen_groups(corpus)
     return (draw_scene(corpus, mixtures, rooms, seed, i, corner, settings['among'], first) for i in range(count))
@@ -141,12 +187,25 @@ def _simulated(prepared, split, domain, count, seed, settings, ranges, corner, p
 def _published(prepared, split, domain, count, seed, settings):
     mixtures = sample_evenly(prepared.spatialized(split, domain), count)
     frames = round(settings['seconds'] * settings['rate'])
-    return (published_scene(mixture, seed, i, settings['rate'], frames, settings['among']) for i, mixture in enumerate(mixtures))
+    return (
+        published_scene(mixture, seed, i, settings['rate'], frames, settings['among'])
+        for i, mixture in enumerate(mixtures)
+    )
 
 
 def _found(prepared, split, count, seed, settings):
     "Pieces of recordings, one after the other, spread evenly over all; an empty one is left out, as is what remains at the end."
-    pieces = [(mixture, start) for mixture in prepared.spatialized(split, 'anechoic')
-              for start in range(0, max(mixture.frames - round(settings['seconds'] * mixture.rate), 0) + 1, round(settings['seconds'] * mixture.rate))]
-    scenes = (found_scene(*piece, seed, i, settings['rate'], settings['seconds'], settings['among']) for i, piece in enumerate(sample_evenly(pieces, count)))
+    pieces = [
+        (mixture, start)
+        for mixture in prepared.spatialized(split, 'anechoic')
+        for start in range(
+            0,
+            max(mixture.frames - round(settings['seconds'] * mixture.rate), 0) + 1,
+            round(settings['seconds'] * mixture.rate),
+        )
+    ]
+    scenes = (
+        found_scene(*piece, seed, i, settings['rate'], settings['seconds'], settings['among'])
+        for i, piece in enumerate(sample_evenly(pieces, count))
+    )
     return (scene for scene in scenes if scene.stereo.any(-1).all())

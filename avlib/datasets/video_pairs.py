@@ -28,48 +28,75 @@ class VideoPairs(Dataset):
 
     Of a video the frame in its middle, squeezed to S pixels, and the sound around it; of a picture and a sound, the middle of that. Sounds are brought to one level. Raises MediaError and AudioError, which name the file.
     """
+
     def __init__(self, folder, split: str):
         card, self.rows = read_json(Path(folder) / 'card.json'), read_jsonl(Path(folder) / f'{split}.jsonl')
         self.root, self.size = Path(card['videos']), card['size']
         self.settings = MixtureSettings(rate=card['rate'], seconds=card['seconds'])
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
     def image(self, index: int):
         path = self.root / self.rows[index]['file']
-        return as_seen(read_image(path) if path.suffix.lower() in PICTURES else next(iter(video_frames(path, (video_info(path).seconds / 2,)))), self.size)
+        return as_seen(
+            read_image(path)
+            if path.suffix.lower() in PICTURES
+            else next(iter(video_frames(path, (video_info(path).seconds / 2,)))),
+            self.size,
+        )
 
     def audio(self, index: int):
         row, rate = self.rows[index], self.settings.rate
-        if row['sound']: sound = read_audio(self.root / row['sound'], rate=rate, mono=True)[0][0]
-        else: sound = resample(*video_sound(self.root / row['file']), rate)
+        if row['sound']:
+            sound = read_audio(self.root / row['sound'], rate=rate, mono=True)[0][0]
+        else:
+            sound = resample(*video_sound(self.root / row['file']), rate)
         heard = sound_around(sound, rate, (len(sound) / rate / 2,), self.settings.seconds)[0]
         return set_level(heard, LEVEL_DB) if level_db(heard) > -90 else heard
 
-    def __getitem__(self, index: int): return {'image': self.image(index), 'audio': self.audio(index)}
+    def __getitem__(self, index: int):
+        return {'image': self.image(index), 'audio': self.audio(index)}
 
 # %% ../../nbs/datasets/video_pairs.ipynb #00000007
 def clips_on_disk(root) -> dict:
     "Files by the names of clips below a folder: `{name: {'file', 'sound'}}`, relative to it; a video, or a picture and a sound of one name. Raises ManifestError where there is none."
     files = [path for path in sorted(Path(root).rglob('*')) if path.is_file() and not path.name.startswith('.')]
-    of_kind = lambda suffixes: {path.stem: path.relative_to(root).as_posix() for path in files if path.suffix.lower() in suffixes}
+    of_kind = lambda suffixes: {
+        path.stem: path.relative_to(root).as_posix() for path in files if path.suffix.lower() in suffixes
+    }
     videos, pictures, sounds = of_kind(VIDEOS), of_kind(PICTURES), of_kind(READABLE)
-    found = {name: {'file': videos[name], 'sound': ''} for name in videos} | {name: {'file': pictures[name], 'sound': sounds[name]} for name in pictures.keys() & sounds.keys()}
-    if not found: raise ManifestError(f'{root}: holds no videos, nor pictures and sounds of one name; give the folder that holds lists and clips')
+    found = {name: {'file': videos[name], 'sound': ''} for name in videos} | {
+        name: {'file': pictures[name], 'sound': sounds[name]} for name in pictures.keys() & sounds.keys()
+    }
+    if not found:
+        raise ManifestError(
+            f'{root}: holds no videos, nor pictures and sounds of one name; give the folder that holds lists and clips'
+        )
     return found
 
 
 def vggsound_clips(root, size: int) -> dict:
     "Rows of VGGSound by split, `{'train', 'test'}`, of all that is listed, boxes in pixels of frames of `size`."
     boxes, classes = read_annotations(Path(root) / 'vggss.json', size), read_classes(Path(root) / 'vggss.json')
-    train = [{'id': name, 'labels': [label], 'boxes': []} for name, label, split in vggsound_list(root) if split == 'train' and name not in boxes]
-    return {'train': train, 'test': [{'id': name, 'labels': [classes[name]], 'boxes': boxes[name].tolist()} for name in boxes]}
+    train = [
+        {'id': name, 'labels': [label], 'boxes': []}
+        for name, label, split in vggsound_list(root)
+        if split == 'train' and name not in boxes
+    ]
+    return {
+        'train': train,
+        'test': [{'id': name, 'labels': [classes[name]], 'boxes': boxes[name].tolist()} for name in boxes],
+    }
 
 
 def flickr_clips(root, size: int) -> dict:
     "Rows of Flickr-SoundNet likewise: what has no annotation is for training."
     boxes = read_flickr(Path(root) / 'Annotations', size)
-    return {'train': [{'id': name, 'labels': [], 'boxes': []} for name in sorted(clips_on_disk(root)) if name not in boxes], 'test': [{'id': name, 'labels': [], 'boxes': boxes[name].tolist()} for name in boxes]}
+    return {
+        'train': [{'id': name, 'labels': [], 'boxes': []} for name in sorted(clips_on_disk(root)) if name not in boxes],
+        'test': [{'id': name, 'labels': [], 'boxes': boxes[name].tolist()} for name in boxes],
+    }
 
 
 CORPORA = {'vggsound': vggsound_clips, 'flickr-soundnet': flickr_clips}
@@ -81,28 +108,56 @@ def write_video_corpus(folder, kind: str, root, settings: dict, negatives=None) 
     `kind`: one of `CORPORA`; `settings`: `size` in pixels, `rate` in Hz, `seconds`, `seed`. `negatives`: a published list (see `read_negatives`); without one they are drawn, as many as there are test clips.
     Raises ManifestError for another kind, broken lists, or where no clip for training, or for test, is there.
     """
-    if kind not in CORPORA: raise ManifestError(f'videos with boxes are those of {", ".join(CORPORA)}; got "{kind}"')
+    if kind not in CORPORA:
+        raise ManifestError(f'videos with boxes are those of {", ".join(CORPORA)}; got "{kind}"')
     folder, there, listed = Path(folder), clips_on_disk(root), CORPORA[kind](root, settings['size'])
     (folder / 'card.json').unlink(missing_ok=True)
-    rows = {split: [{**row, **there[row['id']]} for row in found if row['id'] in there] for split, found in listed.items()}
-    if lacking := [split for split in ('train', 'test') if not rows[split]]: raise ManifestError(f'{root}: none of the {len(listed[lacking[0]])} clips that are listed for {lacking[0]} is there; are files named by their clips?')
-    valid = split_names([row['id'] for row in rows['train']], 0, .05, settings['seed'])
-    rows = {'train': [row for row in rows['train'] if valid[row['id']] == 'train'], 'valid': [row for row in rows['train'] if valid[row['id']] == 'valid'], 'test': rows['test']}
-    for split, found in rows.items(): write_jsonl(folder / f'{split}.jsonl', found)
+    rows = {
+        split: [{**row, **there[row['id']]} for row in found if row['id'] in there] for split, found in listed.items()
+    }
+    if lacking := [split for split in ('train', 'test') if not rows[split]]:
+        raise ManifestError(
+            f'{root}: none of the {len(listed[lacking[0]])} clips that are listed for {lacking[0]} is there; are files named by their clips?'
+        )
+    valid = split_names([row['id'] for row in rows['train']], 0, 0.05, settings['seed'])
+    rows = {
+        'train': [row for row in rows['train'] if valid[row['id']] == 'train'],
+        'valid': [row for row in rows['train'] if valid[row['id']] == 'valid'],
+        'test': rows['test'],
+    }
+    for split, found in rows.items():
+        write_jsonl(folder / f'{split}.jsonl', found)
     write_jsonl(folder / 'negatives.jsonl', _negatives(rows['test'], negatives, settings['seed']))
     missing = sum(row['id'] not in there for found in listed.values() for row in found)
-    write_json(folder / 'card.json', {'corpus': kind, 'videos': str(Path(root).resolve()), **{key: settings[key] for key in ('rate', 'seconds', 'size')}, 'labels': sorted({label for found in rows.values() for row in found for label in row['labels']}), **{split: len(found) for split, found in rows.items()}, 'missing': missing})
+    write_json(
+        folder / 'card.json',
+        {
+            'corpus': kind,
+            'videos': str(Path(root).resolve()),
+            **{key: settings[key] for key in ('rate', 'seconds', 'size')},
+            'labels': sorted({label for found in rows.values() for row in found for label in row['labels']}),
+            **{split: len(found) for split, found in rows.items()},
+            'missing': missing,
+        },
+    )
     return read_json(folder / 'card.json')
 
 
 def _negatives(rows, published, seed):
     "Numbers of test clips, the frame of one and the sound of another; of clips without classes each counts as one of its own."
-    numbers, classes = {row['id']: i for i, row in enumerate(rows)}, {row['id']: (row['labels'] or [row['id']])[0] for row in rows}
-    pairs = [pair for pair in read_negatives(published, classes) if {pair.video, pair.audio} <= set(numbers)] if published else draw_negatives(classes, len(rows), _hard(classes), seed)
+    numbers, classes = (
+        {row['id']: i for i, row in enumerate(rows)},
+        {row['id']: (row['labels'] or [row['id']])[0] for row in rows},
+    )
+    pairs = (
+        [pair for pair in read_negatives(published, classes) if {pair.video, pair.audio} <= set(numbers)]
+        if published
+        else draw_negatives(classes, len(rows), _hard(classes), seed)
+    )
     return [{'frame': numbers[pair.video], 'sound': numbers[pair.audio], 'kind': pair.kind} for pair in pairs]
 
 
 def _hard(classes):
     "A quarter, or as many as have another clip of their class."
     counts = Counter(classes.values())
-    return min(.25, sum(counts[label] > 1 for label in classes.values()) / len(classes))
+    return min(0.25, sum(counts[label] > 1 for label in classes.values()) / len(classes))

@@ -15,9 +15,12 @@ def best_assignment(score: torch.Tensor) -> torch.Tensor:
     Source: Hungarian algorithm, as `scipy.optimize.linear_sum_assignment`.
     """
     from scipy.optimize import linear_sum_assignment
+
     if score.ndim < 2 or not 0 < score.shape[-2] <= score.shape[-1]:
-        raise ValueError('scores must be [..., row, column] with a row or more and no more rows than columns; '
-                         f'got {list(score.shape)}')
+        raise ValueError(
+            'scores must be [..., row, column] with a row or more and no more rows than columns; '
+            f'got {list(score.shape)}'
+        )
     if not torch.isfinite(score).all():
         raise ValueError('scores to assign must be finite: look for NaN or infinite samples in the signals')
     matrices = score.detach().reshape(-1, *score.shape[-2:]).double().cpu().numpy()

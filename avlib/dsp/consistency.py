@@ -7,8 +7,9 @@ __all__ = ['mixture_consistency']
 import torch
 
 # %% ../../nbs/dsp/consistency.ipynb #00000005
-def mixture_consistency(mixture: torch.Tensor, estimates: torch.Tensor,
-                        weights: torch.Tensor | None = None) -> torch.Tensor:
+def mixture_consistency(
+    mixture: torch.Tensor, estimates: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """The estimates nearest to the given ones that sum to the mixture.
 
     `mixture`: `[..., time]`; `estimates`: `[..., source, time]`; `weights`: `[..., source]`, each estimate's share
@@ -17,8 +18,10 @@ def mixture_consistency(mixture: torch.Tensor, estimates: torch.Tensor,
     Source: MixIT, equation (6); with weights, Wisdom et al. 2019.
     """
     if mixture.shape != estimates.shape[:-2] + estimates.shape[-1:]:
-        raise ValueError(f'mixture {list(mixture.shape)} and estimates {list(estimates.shape)} do not fit: '
-                         'expected [..., time] and [..., source, time]')
+        raise ValueError(
+            f'mixture {list(mixture.shape)} and estimates {list(estimates.shape)} do not fit: '
+            'expected [..., time] and [..., source, time]'
+        )
     missing = mixture - estimates.sum(-2)
     return estimates + _shares(weights, estimates) * missing.unsqueeze(-2)
 
@@ -26,10 +29,12 @@ def mixture_consistency(mixture: torch.Tensor, estimates: torch.Tensor,
 def _shares(weights, estimates):
     "Weights normalized over sources, `[..., source, 1]`; 1/M where none are given."
     sources = estimates.shape[-2]
-    if weights is None: return 1 / sources
+    if weights is None:
+        return 1 / sources
     if weights.ndim == 0 or weights.shape[-1] != sources or weights.ndim >= estimates.ndim:
-        raise ValueError(f'weights {list(weights.shape)} do not fit estimates {list(estimates.shape)}: '
-                         'expected [..., source]')
+        raise ValueError(
+            f'weights {list(weights.shape)} do not fit estimates {list(estimates.shape)}: expected [..., source]'
+        )
     total = weights.sum(-1, keepdim=True)
     if (weights < 0).any() or (total <= 0).any():
         raise ValueError('weights must not be negative, and their sum over sources must be positive')

@@ -13,6 +13,7 @@ import torch
 # %% ../../nbs/dsp/delays.ipynb #00000005
 class DelayMixture(NamedTuple):
     "Delays τ `[..., N]` in samples, of the second microphone after the first, and the sharpness κ `[...]` they have in common."
+
     delays: torch.Tensor
     sharpness: torch.Tensor
 
@@ -25,7 +26,7 @@ def turns(bins: int, delays: torch.Tensor) -> torch.Tensor:
 
 def log_densities(mixture: DelayMixture, phasors: torch.Tensor) -> torch.Tensor:
     "Log density of each direction at `phasors [..., F, T']`, `[..., N, F, T']`."
-    near = (phasors[..., None, :, :] * turns(phasors.shape[-2], mixture.delays)[..., None]).real       # cos(θ - ω τ)
+    near = (phasors[..., None, :, :] * turns(phasors.shape[-2], mixture.delays)[..., None]).real  # cos(θ - ω τ)
     kappa = mixture.sharpness[..., None, None, None]
     return kappa * (near - 1) - torch.log(2 * math.pi * torch.special.i0e(kappa))
 
@@ -35,28 +36,30 @@ def posteriors(mixture: DelayMixture, phasors: torch.Tensor) -> torch.Tensor:
     return log_densities(mixture, phasors).softmax(-3)
 
 # %% ../../nbs/dsp/delays.ipynb #00000009
-SHARPEST = 200.0                # a deviation of 4 degrees: phases are never nearer in recordings
+SHARPEST = 200.0  # a deviation of 4 degrees: phases are never nearer in recordings
 
 
 def sharpness(mean_cosine: torch.Tensor) -> torch.Tensor:
     "κ of von Mises angles with this mean cosine around their mean; between 0 and `SHARPEST`. Source: Banerjee et al. 2005, eq. 4.4, for the circle."
-    r = mean_cosine.clamp(0, .9999)
-    return (r * (2 - r ** 2) / (1 - r ** 2)).clamp_max(SHARPEST)
+    r = mean_cosine.clamp(0, 0.9999)
+    return (r * (2 - r**2) / (1 - r**2)).clamp_max(SHARPEST)
 
 
 def maximize(phasors: torch.Tensor, shares: torch.Tensor, grid: torch.Tensor) -> DelayMixture:
     "The mixture of `phasors [..., F, T']` that are `shares [..., N, F, T']` each direction's, with delays from `grid`."
-    sums = (shares * phasors[..., None, :, :]).sum(-1)                                     # [..., N, F]
-    cosines, at = (sums @ turns(phasors.shape[-2], grid).mT).real.max(-1)                  # [..., N]
+    sums = (shares * phasors[..., None, :, :]).sum(-1)  # [..., N, F]
+    cosines, at = (sums @ turns(phasors.shape[-2], grid).mT).real.max(-1)  # [..., N]
     total = shares.sum((-1, -2, -3))
     return DelayMixture(grid[at], sharpness(cosines.sum(-1) / torch.where(total > 0, total, 1)))
 
 # %% ../../nbs/dsp/delays.ipynb #0000000c
-def search_delays(phasors: torch.Tensor, weights: torch.Tensor, directions: int, grid: torch.Tensor, bins: int = 1000) -> torch.Tensor:
+def search_delays(
+    phasors: torch.Tensor, weights: torch.Tensor, directions: int, grid: torch.Tensor, bins: int = 1000
+) -> torch.Tensor:
     "The delays in `grid`, `[scene, N]`, that `phasors [scene, F, T']` fit best, on the `bins` of the largest `weights [scene, F, T']`."
     weight, at = weights.flatten(1).topk(min(bins, weights[0].numel()))
-    turn = turns(phasors.shape[1], grid)[:, at // phasors.shape[2]]                        # [grid, scene, bin]
-    fits = (weight * (phasors.flatten(1).gather(1, at) * turn).real).movedim(0, 1)         # w cos(θ - ω τ), [scene, grid, bin]
+    turn = turns(phasors.shape[1], grid)[:, at // phasors.shape[2]]  # [grid, scene, bin]
+    fits = (weight * (phasors.flatten(1).gather(1, at) * turn).real).movedim(0, 1)  # w cos(θ - ω τ), [scene, grid, bin]
     pairs = _sum_of_larger(fits, fits).flatten(1).argmax(1)
     found = [pairs // len(grid), pairs % len(grid)][:directions]
     best = torch.stack([_of_scene(fits, i) for i in found]).amax(0)
@@ -68,34 +71,50 @@ def search_delays(phasors: torch.Tensor, weights: torch.Tensor, directions: int,
 
 def _sum_of_larger(a, b):
     "Sums of max(a, b) over bins, of all pairs, `[scene, A, bin], [scene, B, bin] -> [scene, A, B]`."
-    return .5 * (a.sum(-1)[:, :, None] + b.sum(-1)[:, None] + torch.cdist(a, b, p=1))
+    return 0.5 * (a.sum(-1)[:, :, None] + b.sum(-1)[:, None] + torch.cdist(a, b, p=1))
 
 
-def _of_scene(fits, index): return fits.take_along_dim(index[:, None, None], 1)             # [scene, 1, bin]
+def _of_scene(fits, index):
+    return fits.take_along_dim(index[:, None, None], 1)  # [scene, 1, bin]
 
 # %% ../../nbs/dsp/delays.ipynb #0000000e
 class DelayFit(NamedTuple):
     "The `mixture`, the weighted mean log-likelihood of a bin `[scene]` in the last round, and the number of rounds."
+
     mixture: DelayMixture
     log_likelihood: torch.Tensor
     rounds: int
 
 
-def fit_delays(phasors: torch.Tensor, directions: int, weights: torch.Tensor, longest: float, rounds: int = 30, tolerance: float = 1e-4) -> DelayFit:
+def fit_delays(
+    phasors: torch.Tensor,
+    directions: int,
+    weights: torch.Tensor,
+    longest: float,
+    rounds: int = 30,
+    tolerance: float = 1e-4,
+) -> DelayFit:
     """Fit directions to each scene's `phasors [scene, F, T']` by expectation maximization; bins count by `weights [scene, F, T']`.
 
     `longest`: delay either way, in samples. Raises ValueError for no direction, shapes that don't fit, and a `longest` that isn't above 0.
     """
-    if directions < 1 or not longest > 0: raise ValueError(f'directions is 1 or more, and longest above 0; got {directions} and {longest}')
-    if not phasors.is_complex() or phasors.ndim != 3 or weights.shape != phasors.shape: raise ValueError(f'phasors are complex and [scene, F, frame], and weights alike; got {list(phasors.shape)} {phasors.dtype} and {list(weights.shape)}')
+    if directions < 1 or not longest > 0:
+        raise ValueError(f'directions is 1 or more, and longest above 0; got {directions} and {longest}')
+    if not phasors.is_complex() or phasors.ndim != 3 or weights.shape != phasors.shape:
+        raise ValueError(
+            f'phasors are complex and [scene, F, frame], and weights alike; got {list(phasors.shape)} {phasors.dtype} and {list(weights.shape)}'
+        )
     coarse, fine = (torch.linspace(-longest, longest, points).to(weights) for points in (81, 401))
-    start = search_delays(phasors, weights, directions, coarse) if directions > 1 else weights.new_zeros(len(weights), 1)
+    start = (
+        search_delays(phasors, weights, directions, coarse) if directions > 1 else weights.new_zeros(len(weights), 1)
+    )
     mixture, last = DelayMixture(start, weights.new_full(weights.shape[:1], 32.0)), -math.inf
     for count in range(1, rounds + 1):
         joint = log_densities(mixture, phasors)
         likelihood = _mean(joint.logsumexp(1) - math.log(directions), weights)
         mixture = maximize(phasors, joint.softmax(1) * weights[:, None], fine)
-        if ((likelihood - last).abs() < tolerance).all(): break
+        if ((likelihood - last).abs() < tolerance).all():
+            break
         last = likelihood
     return DelayFit(mixture, likelihood, count)
 

@@ -15,6 +15,7 @@ from .kmeans import kmeans
 # %% ../../nbs/dsp/gmm.ipynb #00000005
 class GaussianMixture(NamedTuple):
     "Weights `[..., N]`, means `[..., N, D]` and covariances `[..., N, D, D]` of N components in D dimensions."
+
     weights: torch.Tensor
     means: torch.Tensor
     covariances: torch.Tensor
@@ -22,7 +23,7 @@ class GaussianMixture(NamedTuple):
 
 def quadratic(points: torch.Tensor) -> torch.Tensor:
     "1, the coordinates and all their products, `[..., P, D] -> [..., 1 + D + D², P]`."
-    x = points.mT                                                                          # [..., D, P]
+    x = points.mT  # [..., D, P]
     products = (x[..., :, None, :] * x[..., None, :, :]).flatten(-3, -2)
     return torch.cat([torch.ones_like(x[..., :1, :]), x, products], -2)
 
@@ -31,9 +32,11 @@ def coefficients(mixture: GaussianMixture) -> torch.Tensor:
     "Of log(w N(φ; μ, Σ)) in the entries of `quadratic`, `[..., N, 1 + D + D²]`."
     weights, means, covariances = mixture
     precision = torch.linalg.inv(covariances)
-    linear = (precision @ means[..., None]).squeeze(-1)                                    # [..., N, D]
-    constant = weights.log() - .5 * ((linear * means).sum(-1) + torch.logdet(covariances) + means.shape[-1] * math.log(2 * math.pi))
-    return torch.cat([constant[..., None], linear, -.5 * precision.flatten(-2)], -1)
+    linear = (precision @ means[..., None]).squeeze(-1)  # [..., N, D]
+    constant = weights.log() - 0.5 * (
+        (linear * means).sum(-1) + torch.logdet(covariances) + means.shape[-1] * math.log(2 * math.pi)
+    )
+    return torch.cat([constant[..., None], linear, -0.5 * precision.flatten(-2)], -1)
 
 
 def log_densities(mixture: GaussianMixture, points: torch.Tensor) -> torch.Tensor:
@@ -48,9 +51,9 @@ def posteriors(mixture: GaussianMixture, points: torch.Tensor) -> torch.Tensor:
 # %% ../../nbs/dsp/gmm.ipynb #00000008
 def maximize(q: torch.Tensor, gamma: torch.Tensor, dimensions: int, floor: float = 1e-6) -> GaussianMixture:
     "The mixture of points with `quadratic` entries `q [..., 1 + D + D², P]` that are `gamma [..., N, P]` each component's; `floor` is added to variances."
-    sums = gamma @ q.mT                                                                    # [..., N, 1 + D + D²]
+    sums = gamma @ q.mT  # [..., N, 1 + D + D²]
     count = sums[..., :1] + 10 * torch.finfo(q.dtype).eps
-    means, square = (sums[..., 1:] / count).split([dimensions, dimensions ** 2], -1)
+    means, square = (sums[..., 1:] / count).split([dimensions, dimensions**2], -1)
     spread = square.unflatten(-1, (dimensions, dimensions)) - means[..., :, None] * means[..., None, :]
     diagonal = floor * torch.eye(dimensions, dtype=q.dtype, device=q.device)
     return GaussianMixture((count / count.sum(-2, keepdim=True)).squeeze(-1), means, spread + diagonal)
@@ -65,24 +68,36 @@ def start_from_clusters(points: torch.Tensor, components: int, weights: torch.Te
 
 class Fit(NamedTuple):
     "The `mixture`, the mean log-likelihood of a point `[...]` in the last round, and the number of rounds `[...]`."
+
     mixture: GaussianMixture
     log_likelihood: torch.Tensor
     rounds: torch.Tensor
 
 
-def fit_gmm(points: torch.Tensor, components: int, weights: torch.Tensor | None = None, start: GaussianMixture | None = None,
-            tolerance: float = 1e-3, rounds: int = 100, seed: int = 0) -> Fit:
+def fit_gmm(
+    points: torch.Tensor,
+    components: int,
+    weights: torch.Tensor | None = None,
+    start: GaussianMixture | None = None,
+    tolerance: float = 1e-3,
+    rounds: int = 100,
+    seed: int = 0,
+) -> Fit:
     """Fit a mixture to each scene's `points [..., P, D]` by expectation maximization, from K-means' clusters (drawn from `seed`) or from `start`.
 
     `weights [..., P]`: 0 leaves a point out. Where all are 0, the components come out alike. Raises ValueError for points that aren't finite.
     """
-    if points.ndim < 2 or not points.is_floating_point(): raise ValueError(f'points must be floating point and [..., P, D]; got {list(points.shape)} {points.dtype}')
-    if not torch.isfinite(points).all(): raise ValueError('points hold NaN or infinity')
+    if points.ndim < 2 or not points.is_floating_point():
+        raise ValueError(f'points must be floating point and [..., P, D]; got {list(points.shape)} {points.dtype}')
+    if not torch.isfinite(points).all():
+        raise ValueError('points hold NaN or infinity')
     weights = torch.ones_like(points[..., 0]) if weights is None else weights.to(points)
     start = start_from_clusters(points, components, weights, seed) if start is None else start
     scenes = points.shape[:-2]
-    flat = lambda tensor, kept: tensor.reshape(-1, *tensor.shape[tensor.ndim - kept:])
-    fit = _expectation_maximization(flat(points, 2), flat(weights, 1), GaussianMixture(*map(flat, start, (1, 2, 3))), tolerance, rounds)
+    flat = lambda tensor, kept: tensor.reshape(-1, *tensor.shape[tensor.ndim - kept :])
+    fit = _expectation_maximization(
+        flat(points, 2), flat(weights, 1), GaussianMixture(*map(flat, start, (1, 2, 3))), tolerance, rounds
+    )
     back = lambda tensor: tensor.reshape(scenes + tensor.shape[1:])
     return Fit(GaussianMixture(*map(back, fit.mixture)), back(fit.log_likelihood), back(fit.rounds))
 
@@ -93,19 +108,22 @@ def _expectation_maximization(points, weights, mixture, tolerance, rounds):
     count, going = torch.zeros_like(best, dtype=torch.long), torch.arange(len(points), device=points.device)
     q = quadratic(points)
     for _ in range(rounds):
-        if not len(going): break
+        if not len(going):
+            break
         mixture, likelihood = _round(q, weights, mixture)
         gain, best[going] = likelihood - best[going], likelihood
-        for all_, now in zip(found, mixture): all_[going] = now
+        for all_, now in zip(found, mixture):
+            all_[going] = now
         count[going] += 1
         on = gain.abs() >= tolerance
-        if not on.all(): going, q, weights, mixture = going[on], q[on], weights[on], GaussianMixture(*(x[on] for x in mixture))
+        if not on.all():
+            going, q, weights, mixture = going[on], q[on], weights[on], GaussianMixture(*(x[on] for x in mixture))
     return Fit(GaussianMixture(*found), best, count)
 
 
 def _round(q, weights, mixture):
     "Expectation and maximization, once; the mean log-likelihood is that of the mixture before."
-    joint = coefficients(mixture) @ q                                                      # [scene, N, P]
+    joint = coefficients(mixture) @ q  # [scene, N, P]
     likelihood = (joint.logsumexp(-2) * weights).sum(-1) / weights.sum(-1).clamp_min(1)
     gamma = joint.softmax(-2) * weights[:, None]
     return maximize(q, gamma, mixture.means.shape[-1]), likelihood
@@ -115,8 +133,11 @@ def sample(mixture: GaussianMixture, draws: int, seed: int = 0) -> torch.Tensor:
     "Points `[..., draws, D]` drawn from a mixture, from the same random numbers for every item of a batch."
     weights, means, covariances = mixture
     D, generator = means.shape[-1], torch.Generator().manual_seed(seed)
-    uniform, normal = torch.rand(draws, generator=generator).to(means), torch.randn(draws, D, generator=generator).to(means)
-    component = (uniform[:, None] > weights.cumsum(-1)[..., None, :-1]).sum(-1)            # [..., draws]
-    shapes = torch.linalg.cholesky(covariances) @ normal.mT                                # [..., N, D, draws]
-    everywhere = (shapes + means[..., None]).movedim(-1, -3)                               # [..., draws, N, D]
+    uniform, normal = (
+        torch.rand(draws, generator=generator).to(means),
+        torch.randn(draws, D, generator=generator).to(means),
+    )
+    component = (uniform[:, None] > weights.cumsum(-1)[..., None, :-1]).sum(-1)  # [..., draws]
+    shapes = torch.linalg.cholesky(covariances) @ normal.mT  # [..., N, D, draws]
+    everywhere = (shapes + means[..., None]).movedim(-1, -3)  # [..., draws, N, D]
     return everywhere.take_along_dim(component[..., None, None], -2).squeeze(-2)

@@ -18,6 +18,7 @@ def nearest(points, centers):
 # %% ../../nbs/dsp/kmeans.ipynb #00000008
 class KMeans(NamedTuple):
     "Labels `[..., point]`, centres `[..., cluster, dimension]`, and the weighted sum of squared distances to them, `[...]`."
+
     labels: torch.Tensor
     centers: torch.Tensor
     inertia: torch.Tensor
@@ -31,20 +32,31 @@ def lloyd(points, centers, weights=None, iterations: int = 100) -> KMeans:
     Raises ValueError for shapes that don't fit, fewer points than clusters, negative weights, and NaN or infinity. Source: Lloyd 1982.
     """
     weights = _check(points, centers.shape[-2] if centers.ndim > 1 else 0, weights)
-    if centers.shape[:-2] != points.shape[:-2] or centers.shape[-1] != points.shape[-1] or not torch.isfinite(centers).all():
-        raise ValueError(f'centres of points {list(points.shape)} must be finite [..., cluster, dimension]; got {list(centers.shape)}')
+    if (
+        centers.shape[:-2] != points.shape[:-2]
+        or centers.shape[-1] != points.shape[-1]
+        or not torch.isfinite(centers).all()
+    ):
+        raise ValueError(
+            f'centres of points {list(points.shape)} must be finite [..., cluster, dimension]; got {list(centers.shape)}'
+        )
     labels = nearest(points, centers)
     for _ in range(iterations):
         centers = _means(points, centers, labels, weights)
         before, labels = labels, nearest(points, centers)
-        if torch.equal(labels, before): break
-    return KMeans(labels, centers, (weights * _square_distance(points, centers.take_along_dim(labels[..., None], -2))).sum(-1))
+        if torch.equal(labels, before):
+            break
+    return KMeans(
+        labels, centers, (weights * _square_distance(points, centers.take_along_dim(labels[..., None], -2))).sum(-1)
+    )
 
 
 def _means(points, centers, labels, weights):
     "Weighted means of the points of each label; the old centre where the weights sum to 0."
-    shares = (labels[..., None] == torch.arange(centers.shape[-2], device=labels.device)) * weights[..., None]     # [..., point, cluster]
-    total = shares.sum(-2)[..., None]                                                                               # [..., cluster, 1]
+    shares = (labels[..., None] == torch.arange(centers.shape[-2], device=labels.device)) * weights[
+        ..., None
+    ]  # [..., point, cluster]
+    total = shares.sum(-2)[..., None]  # [..., cluster, 1]
     return torch.where(total > 0, shares.mT @ points / total, centers)
 
 
@@ -55,14 +67,23 @@ def _square_distance(points, others):
 def _check(points, clusters, weights):
     "The weights, ones where there are none; ValueError for what can't be clustered."
     if points.ndim < 2 or not points.is_floating_point():
-        raise ValueError(f'points must be floating point, [..., point, dimension]; got {list(points.shape)} {points.dtype}')
+        raise ValueError(
+            f'points must be floating point, [..., point, dimension]; got {list(points.shape)} {points.dtype}'
+        )
     if not 1 <= clusters <= points.shape[-2]:
-        raise ValueError(f'k-means needs a cluster or more and a point for each; got {clusters} clusters and {points.shape[-2]} points')
-    if weights is None: weights = torch.ones_like(points[..., 0])
+        raise ValueError(
+            f'k-means needs a cluster or more and a point for each; got {clusters} clusters and {points.shape[-2]} points'
+        )
+    if weights is None:
+        weights = torch.ones_like(points[..., 0])
     if weights.shape != points.shape[:-1]:
-        raise ValueError(f'weights of points {list(points.shape)} must be {list(points.shape[:-1])}; got {list(weights.shape)}')
-    if not (torch.isfinite(points).all() and torch.isfinite(weights).all()): raise ValueError('points or weights hold NaN or infinity')
-    if (weights < 0).any(): raise ValueError('weights must not be negative')
+        raise ValueError(
+            f'weights of points {list(points.shape)} must be {list(points.shape[:-1])}; got {list(weights.shape)}'
+        )
+    if not (torch.isfinite(points).all() and torch.isfinite(weights).all()):
+        raise ValueError('points or weights hold NaN or infinity')
+    if (weights < 0).any():
+        raise ValueError('weights must not be negative')
     return weights.to(points)
 
 # %% ../../nbs/dsp/kmeans.ipynb #00000010

@@ -23,7 +23,8 @@ def to_linear_frequency(x, bins: int) -> torch.Tensor:
 
 
 def _share(count, x):
-    if count < 2 or x.shape[-2] < 2: raise ValueError(f'frequencies take two rows or bins at least; got {x.shape[-2]} and {count}')
+    if count < 2 or x.shape[-2] < 2:
+        raise ValueError(f'frequencies take two rows or bins at least; got {x.shape[-2]} and {count}')
     return torch.linspace(0, 1, count, device=x.device)
 
 

@@ -38,16 +38,18 @@ def _require_finite(level, name):
         raise ValueError(f'{name} is silent or has NaN or infinite samples, and no gain sets its level: leave it out')
 
 # %% ../../nbs/dsp/mixing.ipynb #00000008
-def mix_at_snr(target: torch.Tensor, interference: torch.Tensor,
-               snr_db: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def mix_at_snr(
+    target: torch.Tensor, interference: torch.Tensor, snr_db: float | torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The mixture of a target and an interference `snr_db` below it, and that scaled interference, both `[..., time]`.
 
     `target`, `interference`: `[..., time]`, same shape; `snr_db`: number or `[...]`, in dB. Raises ValueError where
     shapes differ or either signal is silent or not finite.
     """
     if target.shape != interference.shape:
-        raise ValueError(f'target {list(target.shape)} and interference {list(interference.shape)} '
-                         'must have the same shape')
+        raise ValueError(
+            f'target {list(target.shape)} and interference {list(interference.shape)} must have the same shape'
+        )
     target_level = level_db(target)
     _require_finite(target_level, 'target')
     _require_finite(level_db(interference), 'interference')

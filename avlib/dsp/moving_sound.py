@@ -14,28 +14,36 @@ from scipy.interpolate import CubicSpline
 from .resample import resample
 
 # %% ../../nbs/dsp/moving_sound.ipynb #00000004
-SPEED = 343.0                         # of sound, m/s
-FINER = 4                             # times as many samples, between which cubic splines are exact enough
+SPEED = 343.0  # of sound, m/s
+FINER = 4  # times as many samples, between which cubic splines are exact enough
 
 
 @dataclass(frozen=True)
 class Acoustics:
     """Where one listens: `height` of the microphone above the floor in m; `floor`, the share of the amplitude that it reflects; `air`, what it takes off at 4 kHz in dB a metre (in the world some .03: here more, so that short ways tell);
     `axis`, where the microphone looks; `directed`, the frequency f_d in Hz above which it hears better in front, infinity for one that hears all around. Raises ValueError for lengths that aren't positive, and shares outside [0, 1)."""
+
     height: float = 1.2
-    floor: float = .7
-    air: float = .5
-    axis: tuple = (1., 0., 1.)
-    directed: float = 700.
+    floor: float = 0.7
+    air: float = 0.5
+    axis: tuple = (1.0, 0.0, 1.0)
+    directed: float = 700.0
 
     def __post_init__(self):
-        if not (self.height > 0 and 0 <= self.floor < 1 and self.air >= 0 and self.directed > 0 and any(self.axis)): raise ValueError(f'height and directed are positive, the floor reflects a share below 1, air takes off 0 dB or more, the axis has a direction; got {self}')
+        if not (self.height > 0 and 0 <= self.floor < 1 and self.air >= 0 and self.directed > 0 and any(self.axis)):
+            raise ValueError(
+                f'height and directed are positive, the floor reflects a share below 1, air takes off 0 dB or more, the axis has a direction; got {self}'
+            )
 
 # %% ../../nbs/dsp/moving_sound.ipynb #00000006
 def travel(signal, distance, rate: int) -> torch.Tensor:
     "What arrives `[..., T]` of a `signal [T]` by ways of a `distance [..., T]` in m at its own times, as weak as 1 / distance; silence before anything can. Raises ValueError for other lengths, distances that aren't positive, and sources at the speed of sound or above."
-    if signal.shape != distance.shape[-1:] or len(signal) < 4: raise ValueError(f'a signal [T], of four samples at least, has distances [..., T]; got {list(signal.shape)} and {list(distance.shape)}')
-    if not (distance > 0).all(): raise ValueError('distances are positive; move the source away from the microphone')
+    if signal.shape != distance.shape[-1:] or len(signal) < 4:
+        raise ValueError(
+            f'a signal [T], of four samples at least, has distances [..., T]; got {list(signal.shape)} and {list(distance.shape)}'
+        )
+    if not (distance > 0).all():
+        raise ValueError('distances are positive; move the source away from the microphone')
     fine = resample(signal.double(), rate, FINER * rate).numpy()
     curve = CubicSpline(np.arange(len(fine)) / (FINER * rate), fine)
     heard = [_arriving(curve, r, rate) for r in distance.double().reshape(-1, len(signal)).numpy()]
@@ -45,8 +53,9 @@ def travel(signal, distance, rate: int) -> torch.Tensor:
 def _arriving(curve, r, rate):
     emitted = np.arange(len(r)) / rate
     arrived = emitted + r / SPEED
-    if not (np.diff(arrived) > 0).all(): raise ValueError('the source is as fast as sound; slow it down')
-    at = np.interp(emitted, arrived, emitted, left=np.nan)                                       # when what is heard now was sent
+    if not (np.diff(arrived) > 0).all():
+        raise ValueError('the source is as fast as sound; slow it down')
+    at = np.interp(emitted, arrived, emitted, left=np.nan)  # when what is heard now was sent
     return np.nan_to_num(curve(np.nan_to_num(at)) / np.interp(at, emitted, r))
 
 # %% ../../nbs/dsp/moving_sound.ipynb #00000009
@@ -55,11 +64,17 @@ N_FFT, HOP = 256, 64
 
 def hear_moving(signal, places, rate: int, acoustics: Acoustics = Acoustics()) -> torch.Tensor:
     "What a microphone hears `[T]` of a `signal [T]` of a source at `places [T, 3]` in m: (x, y, z) to the right, downwards and away. Raises ValueError for a source below the floor, and as `travel` does."
-    if places.shape != (len(signal), 3): raise ValueError(f'a signal [T] has places [T, 3]; got {list(signal.shape)} and {list(places.shape)}')
-    if (places[:, 1] >= acoustics.height).any(): raise ValueError(f'the source is above the floor, which lies {acoustics.height} m below the microphone; got places down to {places[:, 1].max():.2f} m')
+    if places.shape != (len(signal), 3):
+        raise ValueError(f'a signal [T] has places [T, 3]; got {list(signal.shape)} and {list(places.shape)}')
+    if (places[:, 1] >= acoustics.height).any():
+        raise ValueError(
+            f'the source is above the floor, which lies {acoustics.height} m below the microphone; got places down to {places[:, 1].max():.2f} m'
+        )
     mirrored = places * places.new_tensor([1, -1, 1]) + places.new_tensor([0, 2 * acoustics.height, 0])
     ways = torch.stack([places, mirrored] if acoustics.floor else [places])
-    direct, *echo = (_weakened(sound, way, rate, acoustics) for sound, way in zip(travel(signal, ways.norm(dim=-1), rate), ways))
+    direct, *echo = (
+        _weakened(sound, way, rate, acoustics) for sound, way in zip(travel(signal, ways.norm(dim=-1), rate), ways)
+    )
     return direct + acoustics.floor * sum(echo)
 
 

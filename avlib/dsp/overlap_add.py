@@ -19,16 +19,19 @@ def windows(blocks: Iterable[torch.Tensor], window: int, hop: int) -> Iterator[t
     for block in blocks:
         kept.append(block)
         count += block.shape[-1]
-        if count < window + hop: continue
+        if count < window + hop:
+            continue
         stream = torch.cat(kept, -1)
         while stream.shape[-1] >= window + hop:
             yield start, stream[..., :window]
             start, stream = start + hop, stream[..., hop:]
         kept, count = [stream.clone()], stream.shape[-1]
-    if count == 0: raise ValueError('nothing to separate: the recording has no samples')
+    if count == 0:
+        raise ValueError('nothing to separate: the recording has no samples')
     stream = torch.cat(kept, -1)
     yield start, stream[..., :window]
-    if count > window: yield start + count - window, stream[..., -window:]
+    if count > window:
+        yield start + count - window, stream[..., -window:]
 
 # %% ../../nbs/dsp/overlap_add.ipynb #00000008
 def align(previous: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
@@ -36,13 +39,18 @@ def align(previous: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
 
     Where the overlap is silent nothing tells the sources apart, and the order stays.
     """
-    score = torch.einsum('...rt,...mt->...rm', previous, estimates[..., :previous.shape[-1]])
+    score = torch.einsum('...rt,...mt->...rm', previous, estimates[..., : previous.shape[-1]])
     order = best_assignment(score)
     return estimates.gather(-2, order.unsqueeze(-1).expand_as(estimates))
 
 # %% ../../nbs/dsp/overlap_add.ipynb #0000000b
-def overlap_add(separate: Callable[[torch.Tensor], torch.Tensor], blocks: Iterable[torch.Tensor],
-                window: int, hop: int, ordered: bool = False) -> Iterator[torch.Tensor]:
+def overlap_add(
+    separate: Callable[[torch.Tensor], torch.Tensor],
+    blocks: Iterable[torch.Tensor],
+    window: int,
+    hop: int,
+    ordered: bool = False,
+) -> Iterator[torch.Tensor]:
     """Separate a stream of any length in overlapping windows, in memory that depends on the window only.
 
     `separate`: any model, `[..., window] -> [..., source, window]`; call it under `torch.no_grad()`, or it keeps
@@ -56,16 +64,19 @@ def overlap_add(separate: Callable[[torch.Tensor], torch.Tensor], blocks: Iterab
         raise ValueError(f'overlap-add needs window / 2 <= hop < window, in samples; got window={window}, hop={hop}')
     done, tail = 0, None
     for start, mixture in windows(blocks, window, hop):
-        fresh = _separated(separate, mixture, window, tail)[..., done - start:]
+        fresh = _separated(separate, mixture, window, tail)[..., done - start :]
         tail = fresh if tail is None else _join(tail, fresh if ordered else align(tail, fresh))
         ready = max(start + hop - done, 0)
-        if ready: yield tail[..., :ready]
+        if ready:
+            yield tail[..., :ready]
         done, tail = done + min(ready, tail.shape[-1]), tail[..., ready:].clone()
-    if tail.shape[-1]: yield tail
+    if tail.shape[-1]:
+        yield tail
 
 
-def separate_long(separate: Callable[[torch.Tensor], torch.Tensor], mixture: torch.Tensor,
-                  window: int, hop: int) -> torch.Tensor:
+def separate_long(
+    separate: Callable[[torch.Tensor], torch.Tensor], mixture: torch.Tensor, window: int, hop: int
+) -> torch.Tensor:
     "Estimates `[..., source, time]` of a mixture `[..., time]` that is in memory already; see `overlap_add`."
     return torch.cat(list(overlap_add(separate, [mixture], window, hop)), -1)
 
@@ -83,8 +94,9 @@ def _separated(separate, mixture, window, tail):
 
 def _join(tail, fresh):
     "The new window's estimates faded in over the previous one's tail."
-    if not torch.isfinite(fresh).all(): raise ValueError('the model gave NaN or infinity')
+    if not torch.isfinite(fresh).all():
+        raise ValueError('the model gave NaN or infinity')
     overlap = tail.shape[-1]
-    phase = (torch.arange(overlap, dtype=fresh.dtype, device=fresh.device) + .5) / overlap * torch.pi / 2
+    phase = (torch.arange(overlap, dtype=fresh.dtype, device=fresh.device) + 0.5) / overlap * torch.pi / 2
     faded = tail * phase.cos().square() + fresh[..., :overlap] * phase.sin().square()
     return torch.cat([faded, fresh[..., overlap:]], -1)

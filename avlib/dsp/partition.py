@@ -14,10 +14,13 @@ def cheapest_assignment(losses):
     "The cheapest of all N^M assignments, `[..., M]`, from the losses of all subsets `[..., N, 2^M]`."
     N, size = losses.shape[-2:]
     M = size.bit_length() - 1
-    if N ** M <= 2 ** 18: return look_at_all(losses, N, M)
+    if N**M <= 2**18:
+        return look_at_all(losses, N, M)
     tables = losses.double().cpu().numpy().reshape(-1, N, size)
-    owners = np.array([branch_and_bound(table) for table in tables], dtype=np.int64).reshape(-1, N)   # [example, N], as subsets
-    owned = (owners[:, :, None] >> np.arange(M)) & 1                                              # [example, N, M]
+    owners = np.array([branch_and_bound(table) for table in tables], dtype=np.int64).reshape(
+        -1, N
+    )  # [example, N], as subsets
+    owned = (owners[:, :, None] >> np.arange(M)) & 1  # [example, N, M]
     return torch.from_numpy(owned.argmax(1)).reshape(*losses.shape[:-2], M).to(losses.device)
 
 
@@ -30,13 +33,15 @@ def look_at_all(losses, N: int, M: int):
 @lru_cache(maxsize=8)
 def _subset_codes(N: int, M: int):
     "For all assignments (digits base N say whose each estimate is), the subset that each mixture gets, `[N, N^M]`."
-    digits = (torch.arange(N ** M)[:, None] // N ** torch.arange(M)) % N
+    digits = (torch.arange(N**M)[:, None] // N ** torch.arange(M)) % N
     return torch.stack([((digits == n) << torch.arange(M)).sum(-1) for n in range(N)])
 
 
 def branch_and_bound(losses):
     "The subset that each of 2 mixtures or more gets in the cheapest assignment, `[N, 2^M] -> [N]` (NumPy), without a look at those that cannot win."
-    bounds = np.cumsum([_cheapest_within(loss) for loss in losses[::-1]], 0)[::-1]                # [n, set]: mixtures n, n + 1, … that share a set
+    bounds = np.cumsum([_cheapest_within(loss) for loss in losses[::-1]], 0)[
+        ::-1
+    ]  # [n, set]: mixtures n, n + 1, … that share a set
     best, found = np.inf, ()
 
     def descend(n, left, cost, chosen):
@@ -45,11 +50,13 @@ def branch_and_bound(losses):
         price = cost + losses[n, parts] + (losses if last else bounds)[n + 1, left ^ parts]
         if last:
             i = price.argmin()
-            if price[i] < best: best, found = price[i], (*chosen, parts[i], left ^ parts[i])
+            if price[i] < best:
+                best, found = price[i], (*chosen, parts[i], left ^ parts[i])
             return
         hopeful = np.flatnonzero(price < best)
         for i in hopeful[price[hopeful].argsort(kind='stable')]:
-            if price[i] >= best: return
+            if price[i] >= best:
+                return
             descend(n + 1, left ^ parts[i], cost + losses[n, parts[i]], (*chosen, parts[i]))
 
     descend(0, losses.shape[1] - 1, 0.0, ())
@@ -60,7 +67,7 @@ def _cheapest_within(loss):
     "The smallest loss among the subsets of every set, `[2^M] -> [2^M]`."
     best = loss.copy()
     for bit in range(len(loss).bit_length() - 1):
-        without, with_bit = best.reshape(-1, 2, 2 ** bit).swapaxes(0, 1)
+        without, with_bit = best.reshape(-1, 2, 2**bit).swapaxes(0, 1)
         np.minimum(with_bit, without, out=with_bit)
     return best
 
@@ -69,7 +76,8 @@ def _parts(whole):
     "All subsets of a set, `[2^size]`."
     parts = np.zeros(1, dtype=np.int64)
     for bit in range(int(whole).bit_length()):
-        if whole >> bit & 1: parts = np.concatenate([parts, parts + 2 ** bit])
+        if whole >> bit & 1:
+            parts = np.concatenate([parts, parts + 2**bit])
     return parts
 
 # %% ../../nbs/dsp/partition.ipynb #00000009

@@ -8,9 +8,13 @@ import math
 import torch
 
 # %% ../../nbs/dsp/resample.ipynb #00000005
-KAISER = dict(resampling_method='sinc_interp_kaiser', lowpass_filter_width=64, rolloff=0.9475937167399596,
-              beta=14.769656459379492)
-MAX_KERNEL = 2 ** 24
+KAISER = {
+    'resampling_method': 'sinc_interp_kaiser',
+    'lowpass_filter_width': 64,
+    'rolloff': 0.9475937167399596,
+    'beta': 14.769656459379492,
+}
+MAX_KERNEL = 2**24
 
 
 def resample(signal: torch.Tensor, from_rate: int, to_rate: int, length: int | None = None) -> torch.Tensor:
@@ -22,10 +26,12 @@ def resample(signal: torch.Tensor, from_rate: int, to_rate: int, length: int | N
     """
     _check_rates(from_rate, to_rate)
     if not signal.is_floating_point() or signal.shape[-1:].numel() == 0:
-        raise ValueError('resample needs floating-point samples [..., time], one at least; '
-                         f'got {list(signal.shape)} {signal.dtype}')
+        raise ValueError(
+            f'resample needs floating-point samples [..., time], one at least; got {list(signal.shape)} {signal.dtype}'
+        )
     if from_rate != to_rate:
         from torchaudio.functional import resample as windowed_sinc
+
         signal = windowed_sinc(signal, from_rate, to_rate, **KAISER)
     return signal if length is None else _fit(signal, length, slack=math.ceil(to_rate / from_rate))
 
@@ -34,8 +40,10 @@ def _fit(signal, length, slack):
     "Trim or zero-pad `[..., time]` to `length`, by at most `slack` samples."
     extra = length - signal.shape[-1]
     if abs(extra) > slack:
-        raise ValueError(f'{signal.shape[-1]} samples after resampling are not {length}: '
-                         f'lengths may differ by at most {slack}; check the rates')
+        raise ValueError(
+            f'{signal.shape[-1]} samples after resampling are not {length}: '
+            f'lengths may differ by at most {slack}; check the rates'
+        )
     return torch.nn.functional.pad(signal, (0, extra)) if extra else signal
 
 
@@ -44,5 +52,7 @@ def _check_rates(from_rate, to_rate):
         raise ValueError(f'rates must be positive whole numbers in Hz; got {from_rate} and {to_rate}')
     common = math.gcd(from_rate, to_rate)
     if from_rate // common * (to_rate // common) > MAX_KERNEL:
-        raise ValueError(f'{from_rate} Hz and {to_rate} Hz have no small ratio, the filter would not fit into memory: '
-                         f'bring the signal to a usual rate first, such as {round(from_rate, -2) or 100} Hz')
+        raise ValueError(
+            f'{from_rate} Hz and {to_rate} Hz have no small ratio, the filter would not fit into memory: '
+            f'bring the signal to a usual rate first, such as {round(from_rate, -2) or 100} Hz'
+        )

@@ -21,6 +21,7 @@ class RoomSettings:
     `off_center`: of the array's place, to all four sides; `distance` of the voices from it; `microphones`, one at the array's center or 2 and more.
     Raises ValueError for ranges that are not, or for voices that could stand in a wall.
     """
+
     length: tuple[float, float] = (5.0, 10.0)
     width: tuple[float, float] = (5.0, 10.0)
     height: tuple[float, float] = (3.0, 4.0)
@@ -34,16 +35,25 @@ class RoomSettings:
     def __post_init__(self):
         for name in ('length', 'width', 'height', 'rt60', 'array_height', 'array_radius', 'distance'):
             low, high = getattr(self, name)
-            if not 0 <= low <= high or (low == 0 and name != 'rt60'): raise ValueError(f'{name} is a range from low to high, above 0; got {low} to {high}')
-        if self.microphones < 1: raise ValueError(f'a room needs a microphone; got {self.microphones}')
+            if not 0 <= low <= high or (low == 0 and name != 'rt60'):
+                raise ValueError(f'{name} is a range from low to high, above 0; got {low} to {high}')
+        if self.microphones < 1:
+            raise ValueError(f'a room needs a microphone; got {self.microphones}')
         low, high = self.array_height[0] - self.array_radius[1], self.array_height[1] + self.array_radius[1]
-        if self.distance[1] + self.off_center >= min(self.length[0], self.width[0]) / 2 or low <= 0 or high >= self.height[0]:
-            raise ValueError(f'voices or microphones could stand in a wall, floor or ceiling: make the smallest room larger, or distances shorter; got {self}')
+        if (
+            self.distance[1] + self.off_center >= min(self.length[0], self.width[0]) / 2
+            or low <= 0
+            or high >= self.height[0]
+        ):
+            raise ValueError(
+                f'voices or microphones could stand in a wall, floor or ceiling: make the smallest room larger, or distances shorter; got {self}'
+            )
 
 
 @dataclass(frozen=True)
 class Room:
     "Size `[3]`, places of voices `[source, 3]` and of microphones `[microphone, 3]` in m, reverberation time in s (0: no echo)."
+
     size: np.ndarray
     sources: np.ndarray
     microphones: np.ndarray
@@ -63,15 +73,21 @@ def draw_room(settings: RoomSettings, sources: int, rng: np.random.Generator) ->
 
 def draw_array(count: int, radius: float, rng: np.random.Generator, apart: float = 0.05) -> np.ndarray:
     "Places of microphones `[microphone, 3]` around 0; raises ValueError where so many do not fit."
-    if count == 1: return np.zeros((1, 3))
-    crowded = ValueError(f'{count} microphones {100 * apart:.0f} cm apart do not fit into a sphere of {100 * radius:.1f} cm')
-    if 2 * radius < apart: raise crowded
+    if count == 1:
+        return np.zeros((1, 3))
+    crowded = ValueError(
+        f'{count} microphones {100 * apart:.0f} cm apart do not fit into a sphere of {100 * radius:.1f} cm'
+    )
+    if 2 * radius < apart:
+        raise crowded
     first = _direction(rng) * radius
     places = [first, -first]
     for _ in range(1000 * count):
-        if len(places) == count: return np.stack(places)
+        if len(places) == count:
+            return np.stack(places)
         place = _direction(rng) * radius * rng.uniform() ** (1 / 3)
-        if min(np.linalg.norm(place - other) for other in places) >= apart: places.append(place)
+        if min(np.linalg.norm(place - other) for other in places) >= apart:
+            places.append(place)
     raise crowded
 
 
@@ -87,28 +103,37 @@ def impulse_responses(room: Room, rate: int) -> torch.Tensor:
     reverberation time, ImportError without that package.
     """
     box = _acoustics().ShoeBox(room.size, fs=rate, **_walls(room))
-    for place in room.sources: box.add_source(place)
+    for place in room.sources:
+        box.add_source(place)
     box.add_microphone_array(room.microphones.T)
     box.compute_rir()
     length = max(len(response) for heard in box.rir for response in heard)
-    padded = [[np.pad(response, (0, length - len(response))) for response in heard] for heard in box.rir]       # [microphone][source]
+    padded = [
+        [np.pad(response, (0, length - len(response))) for response in heard] for heard in box.rir
+    ]  # [microphone][source]
     delay = _acoustics().constants.get('frac_delay_length') // 2
     return torch.from_numpy(np.array(padded)[..., delay:]).float().transpose(0, 1).contiguous()
 
 
 def _walls(room):
     "Absorption and number of reflections, by Sabine's formula."
-    if room.rt60 == 0: return {'max_order': 0}
-    try: absorption, order = _acoustics().inverse_sabine(room.rt60, room.size)
+    if room.rt60 == 0:
+        return {'max_order': 0}
+    try:
+        absorption, order = _acoustics().inverse_sabine(room.rt60, room.size)
     except ValueError as error:
-        raise ValueError(f'a room of {" x ".join(f"{side:.1f}" for side in room.size)} m cannot be as dry as {room.rt60:.2f} s: '
-                         'make it smaller, or its reverberation longer') from error
+        raise ValueError(
+            f'a room of {" x ".join(f"{side:.1f}" for side in room.size)} m cannot be as dry as {room.rt60:.2f} s: '
+            'make it smaller, or its reverberation longer'
+        ) from error
     return {'materials': _acoustics().Material(absorption), 'max_order': order}
 
 
 def _acoustics():
-    try: import pyroomacoustics
-    except ImportError: raise ImportError('rooms are simulated by pyroomacoustics: pip install pyroomacoustics') from None
+    try:
+        import pyroomacoustics
+    except ImportError:
+        raise ImportError('rooms are simulated by pyroomacoustics: pip install pyroomacoustics') from None
     return pyroomacoustics
 
 # %% ../../nbs/dsp/rooms.ipynb #0000000c
@@ -121,7 +146,8 @@ def reverberation_time(response: torch.Tensor, rate: int, start_db: float = -5.0
     remaining = response.double().square().flip(0).cumsum(0).flip(0)
     decay = 10 * torch.log10(remaining / remaining[0])
     first, last = (int((decay < db).nonzero()[0]) if (decay < db).any() else 0 for db in (start_db, end_db))
-    if last <= first: raise ValueError(f'the response of {len(response)} samples does not decay from {start_db} to {end_db} dB')
+    if last <= first:
+        raise ValueError(f'the response of {len(response)} samples does not decay from {start_db} to {end_db} dB')
     return 60 / (start_db - end_db) * (last - first) / rate
 
 # %% ../../nbs/dsp/rooms.ipynb #0000000f
@@ -131,7 +157,9 @@ def spatialize(sources: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
     Raises ValueError where the numbers of sources differ.
     """
     if sources.ndim < 2 or responses.ndim < 3 or sources.shape[-2] != responses.shape[-3]:
-        raise ValueError(f'sources [..., source, time] and responses [..., source, microphone, time] do not fit; got {list(sources.shape)} and {list(responses.shape)}')
+        raise ValueError(
+            f'sources [..., source, time] and responses [..., source, microphone, time] do not fit; got {list(sources.shape)} and {list(responses.shape)}'
+        )
     time, length = sources.shape[-1], sources.shape[-1] + responses.shape[-1] - 1
-    quick = next_fast_len(length, real=True)                                                     # transforms of a prime length are slow
+    quick = next_fast_len(length, real=True)  # transforms of a prime length are slow
     return fftconvolve(nn.functional.pad(sources, (0, quick - length))[..., None, :], responses)[..., :time]

@@ -11,7 +11,7 @@ def phase_difference(spectrum: torch.Tensor) -> torch.Tensor:
     "Interchannel phase difference θ in radians, `[..., 2, F, T'] -> [..., F, T']`; 0 where a channel is silent. Source: bootstrapping, eq. 1."
     _check_stereo(spectrum)
     product = spectrum[..., 0, :, :] * spectrum[..., 1, :, :].conj()
-    return torch.where(product.abs() > 0, product.angle(), 0)                              # the angle of -0 would be π
+    return torch.where(product.abs() > 0, product.angle(), 0)  # the angle of -0 would be π
 
 
 def log_magnitude(spectrum: torch.Tensor) -> torch.Tensor:
@@ -22,7 +22,9 @@ def log_magnitude(spectrum: torch.Tensor) -> torch.Tensor:
 
 def _check_stereo(spectrum):
     if not spectrum.is_complex() or spectrum.ndim < 3 or spectrum.shape[-3] != 2:
-        raise ValueError(f'a stereo spectrum is complex and [..., 2, F, frame]; got {list(spectrum.shape)} {spectrum.dtype}')
+        raise ValueError(
+            f'a stereo spectrum is complex and [..., 2, F, frame]; got {list(spectrum.shape)} {spectrum.dtype}'
+        )
 
 # %% ../../nbs/dsp/spatial_cues.ipynb #00000009
 def phase_features(theta: torch.Tensor) -> torch.Tensor:
@@ -44,11 +46,12 @@ def principal_axes(points: torch.Tensor, heard: torch.Tensor, dimensions: int = 
 
     Where none is heard, the mean is 0. Raises ValueError for more dimensions than the points have.
     """
-    if not 1 <= dimensions <= points.shape[-1]: raise ValueError(f'points of {points.shape[-1]} dimensions have 1 to {points.shape[-1]} axes; got {dimensions}')
-    weight = (heard / heard.sum(-1, keepdim=True).clamp_min(1)).to(points)[..., None, :]       # [..., 1, P]
+    if not 1 <= dimensions <= points.shape[-1]:
+        raise ValueError(f'points of {points.shape[-1]} dimensions have 1 to {points.shape[-1]} axes; got {dimensions}')
+    weight = (heard / heard.sum(-1, keepdim=True).clamp_min(1)).to(points)[..., None, :]  # [..., 1, P]
     mean = (weight @ points).squeeze(-2)
     centered = points - mean[..., None, :]
-    covariance = (weight * centered.mT) @ centered                                             # [..., D, D]
+    covariance = (weight * centered.mT) @ centered  # [..., D, D]
     axes = torch.linalg.eigh(covariance).eigenvectors.flip(-1)[..., :dimensions]
     sign = axes.gather(-2, axes.abs().argmax(-2, keepdim=True)).sign()
     return mean, axes * sign

@@ -18,8 +18,9 @@ def stft(signal: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     """
     _check_frames(n_fft, hop)
     if not signal.is_floating_point() or signal.ndim == 0 or signal.numel() == 0:
-        raise ValueError('stft needs real floating-point samples [..., time], one at least; '
-                         f'got {list(signal.shape)} {signal.dtype}')
+        raise ValueError(
+            f'stft needs real floating-point samples [..., time], one at least; got {list(signal.shape)} {signal.dtype}'
+        )
     flat = signal.reshape(-1, signal.shape[-1])
     spectrum = torch.stft(flat, n_fft, hop, window=_window(n_fft, signal), pad_mode='constant', return_complex=True)
     return spectrum.reshape(*signal.shape[:-1], *spectrum.shape[-2:])
@@ -31,8 +32,10 @@ def _window(n_fft, like):
 
 def _check_frames(n_fft, hop):
     if n_fft < 2 or n_fft % 2 or not 1 <= hop <= n_fft // 2:
-        raise ValueError('n_fft must be even and hop between 1 and n_fft / 2, or samples would go unheard; '
-                         f'got n_fft={n_fft}, hop={hop}')
+        raise ValueError(
+            'n_fft must be even and hop between 1 and n_fft / 2, or samples would go unheard; '
+            f'got n_fft={n_fft}, hop={hop}'
+        )
 
 # %% ../../nbs/dsp/stft.ipynb #0000000b
 def istft(spectrum: torch.Tensor, n_fft: int, hop: int, length: int | None = None) -> torch.Tensor:
@@ -43,14 +46,19 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop: int, length: int | None = Non
     """
     _check_frames(n_fft, hop)
     if not spectrum.is_complex() or spectrum.ndim < 2 or spectrum.shape[-2] != n_fft // 2 + 1:
-        raise ValueError(f'istft with n_fft={n_fft} needs a complex spectrum [..., {n_fft // 2 + 1}, frame]; '
-                         f'got {list(spectrum.shape)} {spectrum.dtype}')
+        raise ValueError(
+            f'istft with n_fft={n_fft} needs a complex spectrum [..., {n_fft // 2 + 1}, frame]; '
+            f'got {list(spectrum.shape)} {spectrum.dtype}'
+        )
     length = hop * (spectrum.shape[-1] - 1) if length is None else length
     if length < 1 or 1 + length // hop != spectrum.shape[-1]:
         raise ValueError(f'{spectrum.shape[-1]} frames with hop {hop} do not belong to a signal of {length} samples')
     flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    try: signal = torch.istft(flat, n_fft, hop, window=_window(n_fft, spectrum.real), length=length)
+    try:
+        signal = torch.istft(flat, n_fft, hop, window=_window(n_fft, spectrum.real), length=length)
     except RuntimeError as error:
-        raise ValueError(f'the last of {length} samples lie under the edge of the last window: use a hop of at most '
-                         f'n_fft / 4 = {n_fft // 4}, or a length that is a multiple of the hop {hop}') from error
+        raise ValueError(
+            f'the last of {length} samples lie under the edge of the last window: use a hop of at most '
+            f'n_fft / 4 = {n_fft // 4}, or a length that is a multiple of the hop {hop}'
+        ) from error
     return signal.reshape(*spectrum.shape[:-2], length)

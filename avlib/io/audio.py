@@ -18,23 +18,40 @@ from .files import atomic_path
 from ..dsp.resample import resample
 
 # %% ../../nbs/io/audio.ipynb #00000005
-READABLE = {'.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.aifc', '.au', '.caf', '.w64', '.rf64',
-            '.snd'}
+READABLE = {
+    '.wav',
+    '.flac',
+    '.ogg',
+    '.oga',
+    '.opus',
+    '.mp3',
+    '.aif',
+    '.aiff',
+    '.aifc',
+    '.au',
+    '.caf',
+    '.w64',
+    '.rf64',
+    '.snd',
+}
 
 
 class AudioError(ValueError):
     "A sound file that cannot be used as asked; the message names the file and the fix."
 
+
 @dataclass(frozen=True)
 class AudioInfo:
     "Rate in Hz, number of channels, frames (samples a channel) and container of a sound file."
+
     rate: int
     channels: int
     frames: int
     format: str
 
     @property
-    def seconds(self) -> float: return self.frames / self.rate
+    def seconds(self) -> float:
+        return self.frames / self.rate
 
 
 def audio_info(path) -> AudioInfo:
@@ -42,16 +59,20 @@ def audio_info(path) -> AudioInfo:
 
     Raises AudioError where it is missing, empty, torn or no sound.
     """
-    with _open(path) as file: return AudioInfo(file.samplerate, file.channels, file.frames, file.format)
+    with _open(path) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames, file.format)
 
 
 @contextmanager
 def _open(path):
     "A sound file open for reading, checked as far as its header allows."
     path = Path(path)
-    if path.is_dir(): raise AudioError(f'{path}: is a folder; give the path of one sound file')
-    if not path.is_file(): raise AudioError(f'{path}: no such file; check the path')
-    if not path.stat().st_size: raise AudioError(f'{path}: is empty (0 bytes); copy or record it again')
+    if path.is_dir():
+        raise AudioError(f'{path}: is a folder; give the path of one sound file')
+    if not path.is_file():
+        raise AudioError(f'{path}: no such file; check the path')
+    if not path.stat().st_size:
+        raise AudioError(f'{path}: is empty (0 bytes); copy or record it again')
     try:
         file = sf.SoundFile(path)
     except (sf.LibsndfileError, TypeError) as error:
@@ -66,37 +87,44 @@ def _check_header(path, file):
     missing = _missing_bytes(path)
     if missing:
         raise AudioError(f'{path}: is truncated ({missing} bytes of its data are missing); copy or record it again')
-    if file.frames == 0: raise AudioError(f'{path}: holds no samples; copy or record it again')
-    if file.frames > 2 ** 48: raise AudioError(f'{path}: does not tell its length; convert it to WAV or FLAC')
+    if file.frames == 0:
+        raise AudioError(f'{path}: holds no samples; copy or record it again')
+    if file.frames > 2**48:
+        raise AudioError(f'{path}: does not tell its length; convert it to WAV or FLAC')
 
 
 def _missing_bytes(path, unknown=0x7FFFF000):
     "Bytes that the data chunk of a WAV file claims beyond its end; 0 for other formats."
     with open(path, 'rb') as file:
         head = file.read(12)
-        if head[:4] != b'RIFF' or head[8:] != b'WAVE': return 0
+        if head[:4] != b'RIFF' or head[8:] != b'WAVE':
+            return 0
         while len(chunk := file.read(8)) == 8:
             size = int.from_bytes(chunk[4:], 'little')
-            if chunk[:4] == b'data': return max(0, size - (path.stat().st_size - file.tell())) if size < unknown else 0
+            if chunk[:4] == b'data':
+                return max(0, size - (path.stat().st_size - file.tell())) if size < unknown else 0
             file.seek(size + size % 2, 1)
     return 0
 
 # %% ../../nbs/io/audio.ipynb #00000008
-def read_audio(path, rate: int | None = None, start: int = 0, frames: int = -1,
-               mono: bool = False) -> tuple[torch.Tensor, int]:
+def read_audio(
+    path, rate: int | None = None, start: int = 0, frames: int = -1, mono: bool = False
+) -> tuple[torch.Tensor, int]:
     """The samples of `path` as float32 `[channel, time]`, and their rate in Hz.
 
     `start`, `frames`: the part to read, in frames of the file (-1: to its end); `rate`: resample to this rate; `mono`:
     the mean of all channels, as one. Raises AudioError where the file is missing, empty, torn or no sound, has NaN or
     infinite samples, or lacks the part asked for.
     """
-    if rate is not None: _check_rate(path, rate)
+    if rate is not None:
+        _check_rate(path, rate)
     with _open(path) as file:
         count = file.frames - start if frames < 0 else frames
         if start < 0 or count < 1 or start + count > file.frames:
             raise AudioError(f'{path}: has {file.frames} frames; ask for a part of them, not for {count} from {start}')
         signal, native = _decode(path, file, count, start), file.samplerate
-    if mono: signal = signal.mean(0, keepdim=True)
+    if mono:
+        signal = signal.mean(0, keepdim=True)
     return (signal, native) if rate in (None, native) else (_resample(path, signal, native, int(rate)), int(rate))
 
 
@@ -105,15 +133,18 @@ def read_blocks(path, frames: int):
 
     Raises AudioError as `read_audio`; a torn or NaN block is met only when its turn comes.
     """
-    if frames < 1: raise ValueError(f'a block needs at least one frame; got {frames}')
+    if frames < 1:
+        raise ValueError(f'a block needs at least one frame; got {frames}')
     with _open(path) as file:
-        for start in range(0, file.frames, frames): yield _decode(path, file, min(frames, file.frames - start))
+        for start in range(0, file.frames, frames):
+            yield _decode(path, file, min(frames, file.frames - start))
 
 
 def _decode(path, file, count, skip=0):
     "The next `count` frames after `skip`, `[channel, time]`."
     try:
-        if skip: file.seek(skip, sf.SEEK_CUR)
+        if skip:
+            file.seek(skip, sf.SEEK_CUR)
         signal = torch.from_numpy(file.read(count, dtype='float32', always_2d=True)).T.contiguous()
     except sf.LibsndfileError as error:
         raise AudioError(f'{path}: is truncated or corrupt ({error}); copy or record it again') from None
@@ -124,11 +155,14 @@ def _decode(path, file, count, skip=0):
 
 
 def _check_finite(path, signal):
-    if torch.isfinite(signal.sum()): return       # one pass; NaN and infinity survive a sum
+    if torch.isfinite(signal.sum()):
+        return  # one pass; NaN and infinity survive a sum
     broken = ~torch.isfinite(signal).all(0)
     if broken.any():
-        raise AudioError(f'{path}: {int(broken.sum())} frames are NaN or infinite, '
-                         f'the first at {int(broken.int().argmax())}; cut them out or write the file again')
+        raise AudioError(
+            f'{path}: {int(broken.sum())} frames are NaN or infinite, '
+            f'the first at {int(broken.int().argmax())}; cut them out or write the file again'
+        )
 
 
 def _resample(path, signal, native, rate):
@@ -153,11 +187,13 @@ class AudioWriter:
     `with` block ends without an error. Raises AudioError for another suffix, a rate or number of channels that the
     format lacks, blocks of another shape, NaN, no samples, or a full disk.
     """
+
     def __init__(self, path, rate: int, channels: int, bits: int = 24):
         self.path, self.rate, self.channels, self.bits = Path(path), rate, channels, bits
         if self.path.suffix.lower() not in FORMATS:
             raise AudioError(f'{path}: cannot be written; name it .wav or .flac')
-        if bits not in (16, 24): raise AudioError(f'{path}: FLAC is written with 16 or 24 bits; got {bits}')
+        if bits not in (16, 24):
+            raise AudioError(f'{path}: FLAC is written with 16 or 24 bits; got {bits}')
         _check_rate(path, rate)
         self.format, subtype = FORMATS[self.path.suffix.lower()]
         self.subtype = subtype if self.format == 'WAV' else f'PCM_{bits}'
@@ -167,16 +203,19 @@ class AudioWriter:
         with ExitStack() as stack:
             stack.enter_context(self._naming_errors())
             temporary = stack.enter_context(atomic_path(self.path))
-            self._file = stack.enter_context(sf.SoundFile(temporary, 'w', self.rate, self.channels, self.subtype,
-                                                          format=self.format))
+            self._file = stack.enter_context(
+                sf.SoundFile(temporary, 'w', self.rate, self.channels, self.subtype, format=self.format)
+            )
             self._stack = stack.pop_all()
         return self
 
     def write(self, block: torch.Tensor):
         "Append `block`, floating point `[channel, time]`."
         if block.ndim != 2 or len(block) != self.channels or not block.is_floating_point():
-            raise AudioError(f'{self.path}: a block must be floating point [{self.channels}, time]; got '
-                             f'{list(block.shape)} {block.dtype}')
+            raise AudioError(
+                f'{self.path}: a block must be floating point [{self.channels}, time]; got '
+                f'{list(block.shape)} {block.dtype}'
+            )
         block = block.detach().cpu().float()
         _check_finite(self.path, block)
         if self.format == 'FLAC':
@@ -187,23 +226,30 @@ class AudioWriter:
 
     def __exit__(self, *error):
         with self._stack:
-            if error[1]: raise error[1]
-            if not self.frames: raise AudioError(f'{self.path}: there are no samples to write; give at least one')
+            if error[1]:
+                raise error[1]
+            if not self.frames:
+                raise AudioError(f'{self.path}: there are no samples to write; give at least one')
         if self.limited:
-            warnings.warn(f'{self.path}: {self.limited} samples beyond ±1 were limited; write .wav to keep them, or '
-                          'lower the level')
+            warnings.warn(
+                f'{self.path}: {self.limited} samples beyond ±1 were limited; write .wav to keep them, or '
+                'lower the level'
+            )
 
     @contextmanager
     def _naming_errors(self):
         try:
             yield
         except sf.LibsndfileError as error:
-            raise AudioError(f'{self.path}: cannot be written ({error}); see whether the disk is full, and whether '
-                             f'{self.format} holds {self.channels} channels at {self.rate} Hz') from None
+            raise AudioError(
+                f'{self.path}: cannot be written ({error}); see whether the disk is full, and whether '
+                f'{self.format} holds {self.channels} channels at {self.rate} Hz'
+            ) from None
 
 
 def write_audio(path, signal: torch.Tensor, rate: int, bits: int = 24) -> Path:
     "Write `[channel, time]` or `[time]` to `path`, at `rate` Hz; formats and errors as in `AudioWriter`."
     signal = signal[None] if signal.ndim == 1 else signal
-    with AudioWriter(path, rate, len(signal) if signal.ndim else 0, bits) as writer: writer.write(signal)
+    with AudioWriter(path, rate, len(signal) if signal.ndim else 0, bits) as writer:
+        writer.write(signal)
     return Path(path)

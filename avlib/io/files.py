@@ -20,7 +20,8 @@ def atomic_path(path):
     leave an older file as it was.
     """
     path = Path(path)
-    if path.is_dir(): raise IsADirectoryError(f'{path}: is a folder; give the path of a file')
+    if path.is_dir():
+        raise IsADirectoryError(f'{path}: is a folder; give the path of a file')
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}')
     try:
@@ -38,12 +39,14 @@ def _naming_full_disk(path):
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
         raise OSError(error.errno, f'{error.strerror}: {path} was not written; free some space and try again') from None
 
 
 def _to_disk(path):
-    with open(path, 'rb+') as file: os.fsync(file.fileno())
+    with open(path, 'rb+') as file:
+        os.fsync(file.fileno())
 
 # %% ../../nbs/io/files.ipynb #0000000a
 def write_json(path, obj) -> Path:
@@ -63,7 +66,8 @@ def read_json(path):
 
 
 def _write_text(path, text):
-    with atomic_path(path) as temporary: temporary.write_text(text, encoding='utf-8')
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
     return Path(path)
 
 
@@ -71,8 +75,9 @@ def _encode(where, obj, **options):
     try:
         return json.dumps(obj, sort_keys=True, allow_nan=False, ensure_ascii=False, **options)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'{where}: cannot be written as JSON ({error}); give numbers, texts, lists and dictionaries, '
-                         'without NaN') from None
+        raise ValueError(
+            f'{where}: cannot be written as JSON ({error}); give numbers, texts, lists and dictionaries, without NaN'
+        ) from None
 
 
 def _decode(where, text, fix):
@@ -93,8 +98,9 @@ def read_jsonl(path) -> list:
     Raises ValueError that names the file and the broken row, from 1.
     """
     lines = Path(path).read_text(encoding='utf-8').split('\n')
-    return [_decode(f'{path}, row {i}', line, 'mend or delete that row')
-            for i, line in enumerate(lines, 1) if line.strip()]
+    return [
+        _decode(f'{path}, row {i}', line, 'mend or delete that row') for i, line in enumerate(lines, 1) if line.strip()
+    ]
 
 
 def append_jsonl(path, row) -> Path:
@@ -107,7 +113,7 @@ def append_jsonl(path, row) -> Path:
     return Path(path)
 
 
-def _end_of_rows(file, longest=2 ** 20):
+def _end_of_rows(file, longest=2**20):
     "Where the last whole row ends, in bytes; rows are at most `longest`."
     size = file.seek(0, os.SEEK_END)
     start = file.seek(max(size - longest, 0))

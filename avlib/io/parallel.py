@@ -19,7 +19,10 @@ def made_by_workers(data: Dataset, workers: int | None = None) -> list:
 
     Examples hold NumPy's arrays rather than tensors: each tensor would keep a file open, of which a system allows about a thousand.
     """
-    return list(DataLoader(data, batch_size=None, num_workers=cores() if workers is None else workers, collate_fn=_as_it_is))
+    return list(
+        DataLoader(data, batch_size=None, num_workers=cores() if workers is None else workers, collate_fn=_as_it_is)
+    )
 
 
-def _as_it_is(example): return example
+def _as_it_is(example):
+    return example

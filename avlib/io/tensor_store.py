@@ -18,25 +18,30 @@ from .files import atomic_path
 def write_bank(path, tensors: dict[str, torch.Tensor], note: dict) -> Path:
     "Write tensors by name and a JSON note to `path` (safetensors), atomically."
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary: temporary.write_bytes(save(whole, {'note': json.dumps(note)}))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(whole, {'note': json.dumps(note)}))
     return Path(path)
 
 
 class Bank:
     "`bank.tensor(name)` and `bank.note` of a file that `write_bank` left. Raises ValueError where it is missing or damaged, with what to do about it."
+
     WHAT = 'bank'
     REMEDY = 'prepare the corpus again'
 
     def __init__(self, path):
         self.path = Path(path)
-        if not self.path.is_file(): raise ValueError(f'{path}: there is no such {self.WHAT}; {self.REMEDY}')
+        if not self.path.is_file():
+            raise ValueError(f'{path}: there is no such {self.WHAT}; {self.REMEDY}')
         try:
-            with safe_open(str(self.path), framework='pt') as file: self.note = json.loads(file.metadata()['note'])
+            with safe_open(str(self.path), framework='pt') as file:
+                self.note = json.loads(file.metadata()['note'])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f'{path}: not a whole {self.WHAT} ({error}); delete it, and {self.REMEDY}') from error
 
     @cached_property
-    def _file(self): return safe_open(str(self.path), framework='pt')
+    def _file(self):
+        return safe_open(str(self.path), framework='pt')
 
     def __getstate__(self):
         "An open file stays in its process."

@@ -27,15 +27,20 @@ class MediaError(ValueError):
 def read_image(path) -> torch.Tensor:
     "A picture `[3, H, W]`, colours from 0 to 1. Raises MediaError where it is missing, damaged or no picture."
     from PIL import Image
+
     try:
-        with Image.open(path) as image: pixels = np.asarray(image.convert('RGB'))
-    except FileNotFoundError as error: raise MediaError(f'{path}: there is no such file') from error
-    except (OSError, ValueError, Image.DecompressionBombError) as error: raise MediaError(f'{path}: is no whole picture ({error}); copy it anew') from error
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert('RGB'))
+    except FileNotFoundError as error:
+        raise MediaError(f'{path}: there is no such file') from error
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise MediaError(f'{path}: is no whole picture ({error}); copy it anew') from error
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
 
 
 class VideoInfo(NamedTuple):
     "Length in s (of the picture), frames a second, width and height in pixels, and whether there is sound."
+
     seconds: float
     fps: float
     width: int
@@ -45,22 +50,29 @@ class VideoInfo(NamedTuple):
 
 @contextmanager
 def _opened(path):
-    try: import av
-    except ImportError as error: raise ImportError("videos need PyAV: pip install 'avlib[vision]'") from error
-    if not Path(path).is_file(): raise MediaError(f'{path}: there is no such file')
     try:
-        with av.open(str(path)) as container: yield container
-    except (av.FFmpegError, EOFError) as error: raise MediaError(f'{path}: is no whole video ({error}); copy it anew') from error
+        import av
+    except ImportError as error:
+        raise ImportError("videos need PyAV: pip install 'avlib[vision]'") from error
+    if not Path(path).is_file():
+        raise MediaError(f'{path}: there is no such file')
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except (av.FFmpegError, EOFError) as error:
+        raise MediaError(f'{path}: is no whole video ({error}); copy it anew') from error
 
 
 def video_info(path) -> VideoInfo:
     "What a video is. Raises MediaError where it is missing, damaged, or has no picture."
     with _opened(path) as container:
-        if not container.streams.video: raise MediaError(f'{path}: has no picture; give a video, or a picture and --audio')
+        if not container.streams.video:
+            raise MediaError(f'{path}: has no picture; give a video, or a picture and --audio')
         stream = container.streams.video[0]
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
-        if not stream.width or not seconds > 0: raise MediaError(f'{path}: is no whole video (it tells no size, or no length); copy it anew')
+        if not stream.width or not seconds > 0:
+            raise MediaError(f'{path}: is no whole video (it tells no size, or no length); copy it anew')
         return VideoInfo(seconds, fps, stream.width, stream.height, bool(container.streams.audio))
 
 
@@ -70,22 +82,29 @@ def video_frames(path, times: Iterable[float]) -> Iterator[torch.Tensor]:
     with _opened(path) as container:
         decoded, shown, coming = container.decode(video=0), None, None
         for time in times:
-            while coming is None or (coming.time or 0.) <= time:
+            while coming is None or (coming.time or 0.0) <= time:
                 shown, coming = coming or shown, next(decoded, None)
-                if coming is None: break
+                if coming is None:
+                    break
             picture = shown or coming
-            if picture is None: raise MediaError(f'{path}: is no whole video (no frame can be read); copy it anew')
+            if picture is None:
+                raise MediaError(f'{path}: is no whole video (no frame can be read); copy it anew')
             yield torch.from_numpy(picture.to_ndarray(format='rgb24').copy()).permute(2, 0, 1) / 255
 
 
 def video_sound(path) -> tuple[torch.Tensor, int]:
     "The sound of a video, mono `[time]`, and its rate in Hz. Raises MediaError where it has none, and as `video_info` does."
     with _opened(path) as container:
-        if not container.streams.audio: raise MediaError(f'{path}: has no sound; give it by --audio FILE')
+        if not container.streams.audio:
+            raise MediaError(f'{path}: has no sound; give it by --audio FILE')
         import av
+
         rate, mono = container.streams.audio[0].rate, av.AudioResampler(format='flt', layout='mono')
-        parts = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in mono.resample(frame)] + [out.to_ndarray()[0] for out in mono.resample(None)]
-    if not parts: raise MediaError(f'{path}: its sound holds no samples; give it by --audio FILE')
+        parts = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in mono.resample(frame)] + [
+            out.to_ndarray()[0] for out in mono.resample(None)
+        ]
+    if not parts:
+        raise MediaError(f'{path}: its sound holds no samples; give it by --audio FILE')
     return torch.from_numpy(np.concatenate(parts)), rate
 
 # %% ../../nbs/io/video.ipynb #00000007
@@ -93,26 +112,40 @@ def write_video(path, frames: Iterable, fps: float, sound=None, rate: int = 0) -
     "Write frames `[3, H, W]` of one size, colours from 0 to 1, as MP4 at so many a second, with mono `sound [time]` at `rate` Hz, if given; whole or not at all. Odd sizes lose a row or column: H.264 has none. Raises ValueError without frames."
     import av
     from fractions import Fraction
+
     with atomic_path(path) as temporary, av.open(str(temporary), 'w', format='mp4') as container:
         picture, heard = None, container.add_stream('aac', rate=rate) if sound is not None else None
-        if heard: heard.layout = 'mono'
+        if heard:
+            heard.layout = 'mono'
         for frame in frames:
             height, width = (2 * (length // 2) for length in frame.shape[1:])
             if picture is None:
                 picture = container.add_stream('libx264', rate=Fraction(fps).limit_denominator(1000))
                 picture.width, picture.height, picture.pix_fmt = width, height, 'yuv420p'
-            pixels = (255 * frame[:, :height, :width].clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+            pixels = (
+                (255 * frame[:, :height, :width].clamp(0, 1))
+                .round()
+                .to(torch.uint8)
+                .permute(1, 2, 0)
+                .contiguous()
+                .numpy()
+            )
             container.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
-        if picture is None: raise ValueError(f'{path}: a video needs a frame')
+        if picture is None:
+            raise ValueError(f'{path}: a video needs a frame')
         container.mux(picture.encode())
-        if heard: _write_sound(container, heard, sound, rate)
+        if heard:
+            _write_sound(container, heard, sound, rate)
     return Path(path)
 
 
 def _write_sound(container, stream, sound, rate, block=1024):
     import av
+
     for start in range(0, len(sound), block):
-        frame = av.AudioFrame.from_ndarray(sound[None, start:start + block].float().numpy().copy(), format='fltp', layout='mono')
+        frame = av.AudioFrame.from_ndarray(
+            sound[None, start : start + block].float().numpy().copy(), format='fltp', layout='mono'
+        )
         frame.sample_rate, frame.pts = rate, start
         container.mux(stream.encode(frame))
     container.mux(stream.encode())
@@ -123,7 +156,7 @@ def sound_around(sound, rate: int, times, seconds: float) -> torch.Tensor:
     length = round(seconds * rate)
     padded = F.pad(sound, (length, length))
     starts = [min(max(round(time * rate) + length - length // 2, 0), len(padded) - length) for time in times]
-    return torch.stack([padded[start:start + length] for start in starts])
+    return torch.stack([padded[start : start + length] for start in starts])
 
 
 def as_seen(frame, size: int) -> torch.Tensor:

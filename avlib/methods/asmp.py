@@ -34,16 +34,24 @@ def orthogonality_loss(embeddings) -> torch.Tensor:
 # %% ../../nbs/methods/asmp.ipynb #00000008
 class Listener(nn.Module):
     "Logits `[B, classes]` of logarithmic spectrograms `[B, F, T]`: ResNet-18, its mean over time and frequency, and a layer, or with `hidden` two, batch norm and LeakyReLU between them. Source: Chatterjee et al. 2022, supplement, section 8.5."
+
     def __init__(self, classes: int, hidden: int = 0, **resnet):
         super().__init__()
         self.features = ResNet18(1, **resnet)
         width = self.features.channels
-        self.head = nn.Sequential(nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(.2), nn.Linear(hidden, classes)) if hidden else nn.Linear(width, classes)
+        self.head = (
+            nn.Sequential(
+                nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, classes)
+            )
+            if hidden
+            else nn.Linear(width, classes)
+        )
 
-    def forward(self, spectrogram): return self.head(self.features(spectrogram[:, None]).mean((-2, -1)))
+    def forward(self, spectrogram):
+        return self.head(self.features(spectrogram[:, None]).mean((-2, -1)))
 
 # %% ../../nbs/methods/asmp.ipynb #0000000a
-WEIGHTS = {'consistency': 1., 'co_separation': 1., 'orthogonality': .5, 'direction': .05}     # λ1 to λ4, as released
+WEIGHTS = {'consistency': 1.0, 'co_separation': 1.0, 'orthogonality': 0.5, 'direction': 0.05}  # λ1 to λ4, as released
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class AsmpSettings:
     `visual`: of the encoder of pictures (see `ResNet18`), None where objects come with features. `graph`, `unet`, `listener`, `motion`: settings of the networks, the last two of those that tell classes and directions (see `ResNet18`), `hidden`: width of the layer between those of the direction network. `graph_rate`: the share of the learning rate by which the graph learns, its recurrent unit included. `company`: whether objects have any; `space`: edges by distance; `percentile`: of their bandwidth. `weights`: of the losses by name, those of `WEIGHTS` where it tells none.
     Raises ValueError for other numbers of directions, and weights of other losses.
     """
+
     rate: int = 11025
     n_fft: int = 1022
     hop: int = 256
@@ -70,14 +79,17 @@ class AsmpSettings:
     listener: dict = field(default_factory=dict)
     motion: dict = field(default_factory=dict)
     hidden: int = 512
-    graph_rate: float = .1
+    graph_rate: float = 0.1
     company: bool = True
     space: bool = True
     percentile: float = 25
     weights: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.directions not in DIRECTIONS or self.classes < 1 or set(self.weights) - set(WEIGHTS): raise ValueError(f'directions are {" or ".join(map(str, DIRECTIONS))}, classes one at least, weights those of {", ".join(WEIGHTS)}; got {self.directions}, {self.classes}, {self.weights}')
+        if self.directions not in DIRECTIONS or self.classes < 1 or set(self.weights) - set(WEIGHTS):
+            raise ValueError(
+                f'directions are {" or ".join(map(str, DIRECTIONS))}, classes one at least, weights those of {", ".join(WEIGHTS)}; got {self.directions}, {self.classes}, {self.weights}'
+            )
         object.__setattr__(self, 'weights', WEIGHTS | self.weights)
 
 
@@ -86,17 +98,26 @@ class Asmp(SeenSeparation):
 
     What is seen of videos is `{'features' [..., N, D], 'distance' [..., N, N]}`, infinite from and to an object that isn't there, or, with the setting `visual`, `{'crops' [..., N, 3, c, c], 'boxes' [..., N, 4], 'depth' [..., H, W]}`, boxes without pixels for those. Source: Chatterjee et al. 2022.
     """
+
     settings_class = AsmpSettings
 
     def __init__(self, settings: AsmpSettings = AsmpSettings()):
         super().__init__()
         self.settings = settings
-        self.encoders = nn.ModuleDict({} if settings.visual is None else {'image': ResNet18(3, **settings.visual)}).requires_grad_(False)
+        self.encoders = nn.ModuleDict(
+            {} if settings.visual is None else {'image': ResNet18(3, **settings.visual)}
+        ).requires_grad_(False)
         own = {'features': encoder.channels for encoder in self.encoders.values()} | settings.graph
-        self.graph = SceneGraph(**own) if settings.company else LoneObjects(**{name: own[name] for name in own if name != 'heads'})
+        self.graph = (
+            SceneGraph(**own)
+            if settings.company
+            else LoneObjects(**{name: own[name] for name in own if name != 'heads'})
+        )
         self.separator = SeparatorUNet(**{'condition': self.graph.width, **settings.unet})
         self.names = Listener(settings.classes + 1, **settings.listener)
-        self.ways = Listener(settings.directions, settings.hidden, **settings.motion) if settings.weights['direction'] else None
+        self.ways = (
+            Listener(settings.directions, settings.hidden, **settings.motion) if settings.weights['direction'] else None
+        )
 
     @property
     def rates(self) -> dict:
@@ -106,14 +127,23 @@ class Asmp(SeenSeparation):
     def embeddings(self, seen: dict, objects: int) -> torch.Tensor:
         "One for each of so many objects, and one for the background, `[G, objects + 1, width]`, of G videos."
         features, distance = self.look(seen).values()
-        adjacency = rbf_adjacency(distance, self.settings.percentile) if self.settings.space else torch.isfinite(distance).to(features.dtype)
+        adjacency = (
+            rbf_adjacency(distance, self.settings.percentile)
+            if self.settings.space
+            else torch.isfinite(distance).to(features.dtype)
+        )
         return self.graph(features, adjacency, objects + 1)
 
     def look(self, seen: dict) -> dict:
         "Features of the objects that are seen, and how far they are apart: `{'features', 'distance'}` of G videos."
-        if 'features' in seen: return {name: seen[name] for name in ('features', 'distance')}
-        with torch.no_grad(): features = self.encoders['image'].eval()(seen['crops'].flatten(0, 1)).mean((-2, -1))
-        return {'features': features.unflatten(0, seen['crops'].shape[:2]), 'distance': chamfer(*box_points(seen['boxes'], seen['depth']))}
+        if 'features' in seen:
+            return {name: seen[name] for name in ('features', 'distance')}
+        with torch.no_grad():
+            features = self.encoders['image'].eval()(seen['crops'].flatten(0, 1)).mean((-2, -1))
+        return {
+            'features': features.unflatten(0, seen['crops'].shape[:2]),
+            'distance': chamfer(*box_points(seen['boxes'], seen['depth'])),
+        }
 
     def looked_at(self, data):
         "Training examples (see `MovingPairs`), of which what doesn't learn makes features and distances once, not in each step."
@@ -124,26 +154,45 @@ class Asmp(SeenSeparation):
         return self._masks(spectrogram, self.embeddings(seen, objects))
 
     def _masks(self, spectrogram, embeddings):
-        return self.separator(spectrogram, embeddings.unflatten(0, (len(spectrogram), -1)).flatten(1, 2)).unflatten(1, (-1, embeddings.shape[1]))
+        return self.separator(spectrogram, embeddings.unflatten(0, (len(spectrogram), -1)).flatten(1, 2)).unflatten(
+            1, (-1, embeddings.shape[1])
+        )
 
     def loss(self, batch) -> dict:
         "The losses by name, and `total`, by their weights. Raises ValueError for several objects a video in a graph, whose embeddings know no order of objects."
-        if self.settings.company and batch['label'].shape[2] > 1: raise ValueError(f'a scene graph learns from one object that sounds a video, as released; got {batch["label"].shape[2]}')
+        if self.settings.company and batch['label'].shape[2] > 1:
+            raise ValueError(
+                f'a scene graph learns from one object that sounds a video, as released; got {batch["label"].shape[2]}'
+            )
         magnitudes, spectrum = self.spectrogram(batch['audio']), self._stft(batch['audio'].mean(1)).abs()
         mixture = to_log_frequency(spectrum, self.settings.rows)
-        embeddings = self.embeddings({name: value.flatten(0, 1) for name, value in seen_in(batch).items()}, batch['label'].shape[2])
+        embeddings = self.embeddings(
+            {name: value.flatten(0, 1) for name, value in seen_in(batch).items()}, batch['label'].shape[2]
+        )
         masks = self._masks(logarithm(mixture), embeddings)
         heard = logarithm(masks * mixture[:, None, None])
-        losses = {'consistency': F.cross_entropy(self.names(heard.flatten(0, 2)), F.pad(batch['label'], (0, 1)).flatten()),
-                  'co_separation': co_separation_loss(masks, magnitudes, mixture), 'orthogonality': orthogonality_loss(embeddings)}
-        if self.ways is not None: losses['direction'] = self._direction_loss(masks, spectrum if self.settings.unwarped else mixture, batch['direction'], batch['window'])
-        return {'total': sum(weight * losses[name] for name, weight in self.settings.weights.items() if weight), **{name: loss.detach() for name, loss in losses.items()}}
+        losses = {
+            'consistency': F.cross_entropy(self.names(heard.flatten(0, 2)), F.pad(batch['label'], (0, 1)).flatten()),
+            'co_separation': co_separation_loss(masks, magnitudes, mixture),
+            'orthogonality': orthogonality_loss(embeddings),
+        }
+        if self.ways is not None:
+            losses['direction'] = self._direction_loss(
+                masks, spectrum if self.settings.unwarped else mixture, batch['direction'], batch['window']
+            )
+        return {
+            'total': sum(weight * losses[name] for name, weight in self.settings.weights.items() if weight),
+            **{name: loss.detach() for name, loss in losses.items()},
+        }
 
     def _direction_loss(self, masks, mixture, direction, window):
         "Of the objects' sounds, which masks take out of magnitudes of mixtures `[B, F, T]`; what no object explains is asked for none."
         masks = masks[:, :, :-1]
-        if self.settings.unwarped: masks = to_linear_frequency(masks, mixture.shape[-2])
-        return F.cross_entropy(self._moves((masks * mixture[:, None, None]).flatten(0, 2), window.flatten()), direction.flatten())
+        if self.settings.unwarped:
+            masks = to_linear_frequency(masks, mixture.shape[-2])
+        return F.cross_entropy(
+            self._moves((masks * mixture[:, None, None]).flatten(0, 2), window.flatten()), direction.flatten()
+        )
 
     def _moves(self, magnitudes, window):
         "Logits of the ways that sounds of magnitudes `[n, F, T]` move in their windows `[n]`."
@@ -151,9 +200,12 @@ class Asmp(SeenSeparation):
 
     def slices(self, spectrogram, window) -> torch.Tensor:
         "The windows `[n]` of spectrograms `[n, F, T]`, a second each; one that would begin too late ends with the spectrogram. Raises ValueError where that is shorter."
-        if spectrogram.shape[-1] < self.settings.window: raise ValueError(f'a direction is heard in {self.settings.window} frames; the sound has {spectrogram.shape[-1]}')
+        if spectrogram.shape[-1] < self.settings.window:
+            raise ValueError(
+                f'a direction is heard in {self.settings.window} frames; the sound has {spectrogram.shape[-1]}'
+            )
         starts = (window * self.settings.shift).clamp(max=spectrogram.shape[-1] - self.settings.window).tolist()
-        return torch.stack([one[:, start:start + self.settings.window] for one, start in zip(spectrogram, starts)])
+        return torch.stack([one[:, start : start + self.settings.window] for one, start in zip(spectrogram, starts)])
 
     def named(self, sounds) -> torch.Tensor:
         "Probabilities `[n, classes + 1]` of what separated sounds `[n, T]` are, the first being background."
@@ -161,5 +213,8 @@ class Asmp(SeenSeparation):
 
     def directions(self, sounds, window) -> torch.Tensor:
         "Probabilities `[n, directions - 1]` of the ways that separated sounds `[n, T]` of objects move in their windows `[n]`, background, the last class, being none. Raises ValueError for a model that wasn't taught any."
-        if self.ways is None: raise ValueError('this model was trained without directions; take one whose weight of direction is above 0')
-        return self._moves(self._stft(sounds).abs() if self.settings.unwarped else self.spectrogram(sounds), window)[:, :-1].softmax(-1)
+        if self.ways is None:
+            raise ValueError('this model was trained without directions; take one whose weight of direction is above 0')
+        return self._moves(self._stft(sounds).abs() if self.settings.unwarped else self.spectrogram(sounds), window)[
+            :, :-1
+        ].softmax(-1)

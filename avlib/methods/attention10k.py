@@ -28,19 +28,25 @@ def ratio_loss(own, other) -> torch.Tensor:
 @dataclass(frozen=True)
 class AttentionSettings(LocalizerSettings):
     "Settings of Attention10k beside those of any localizer: `dim` of the embeddings."
+
     dim: int = 512
 
 
 class Attention10k(Localizer):
     "Localization by attention as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'audio' [B, T]}`, two clips at least, the other sound being the next one of the batch; the map is the cosines that the attention rests on. Source: Senocak et al. 2018."
+
     settings_class = AttentionSettings
 
     def __init__(self, settings: AttentionSettings = AttentionSettings()):
         super().__init__(settings)
         channels = {name: encoder.channels for name, encoder in self.encoders.items()}
-        self.of_sound = nn.Sequential(nn.Linear(channels['sound'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim))
+        self.of_sound = nn.Sequential(
+            nn.Linear(channels['sound'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim)
+        )
         self.query = nn.Linear(settings.dim, channels['image'])
-        self.of_image = nn.Sequential(nn.Linear(channels['image'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim))
+        self.of_image = nn.Sequential(
+            nn.Linear(channels['image'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim)
+        )
 
     def loss(self, batch) -> dict:
         "The ratio loss as `total`."
@@ -50,4 +56,5 @@ class Attention10k(Localizer):
         distance = lambda other: (f - other).norm(dim=1)
         return {'total': ratio_loss(distance(s), distance(s.roll(1, 0)))}
 
-    def _maps(self, places, sounds): return {'both': own_similarity(self.query(F.relu(self.of_sound(sounds))), places)}
+    def _maps(self, places, sounds):
+        return {'both': own_similarity(self.query(F.relu(self.of_sound(sounds))), places)}

@@ -14,20 +14,23 @@ from ..dsp.gmm import GaussianMixture, log_densities, maximize, quadratic, sampl
 def cluster_equality(posteriors: torch.Tensor) -> torch.Tensor:
     "C_cl of posteriors `[..., N, point]` -> `[...]`; ties go to the first. Source: bootstrapping, eq. 4."
     N = posteriors.shape[-2]
-    largest = posteriors == posteriors.amax(-2, keepdim=True)                              # [..., N, point]; argmax over so few is slow
-    f = (largest & (largest.cumsum(-2) == 1)).to(posteriors).mean(-1)                      # [..., N]
+    largest = posteriors == posteriors.amax(-2, keepdim=True)  # [..., N, point]; argmax over so few is slow
+    f = (largest & (largest.cumsum(-2) == 1)).to(posteriors).mean(-1)  # [..., N]
     return (1 / N - (1 / N - f).abs()).sum(-1).clamp_min(0)
 
 # %% ../../nbs/methods/confidence.ipynb #00000008
-def jensen_shannon(p: GaussianMixture, q: GaussianMixture, draws: int = 4096, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def jensen_shannon(
+    p: GaussianMixture, q: GaussianMixture, draws: int = 4096, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """JSD in bits of two mixtures, `[...]`, clipped to [0, 1], and the standard error of the estimate, by `draws` from each.
 
     Source: bootstrapping, eq. 5. Raises ValueError for fewer than 2 draws.
     """
-    if draws < 2: raise ValueError(f'an estimate needs 2 draws or more; got {draws}')
+    if draws < 2:
+        raise ValueError(f'an estimate needs 2 draws or more; got {draws}')
     from_p, from_q = (_surprise(a, b, draws, seed + i) for i, (a, b) in enumerate(((p, q), (q, p))))
-    error = .5 * ((from_p.var(-1) + from_q.var(-1)) / draws).sqrt()
-    return (.5 * (from_p.mean(-1) + from_q.mean(-1))).clamp(0, 1), error
+    error = 0.5 * ((from_p.var(-1) + from_q.var(-1)) / draws).sqrt()
+    return (0.5 * (from_p.mean(-1) + from_q.mean(-1))).clamp(0, 1), error
 
 
 def _surprise(a, b, draws, seed):
@@ -42,7 +45,9 @@ def one_gaussian(points: torch.Tensor, weights: torch.Tensor) -> GaussianMixture
     return maximize(quadratic(points), weights[..., None, :].to(points), points.shape[-1])
 
 
-def clustering_fit(points: torch.Tensor, weights: torch.Tensor, q: GaussianMixture, draws: int = 4096, seed: int = 0) -> torch.Tensor:
+def clustering_fit(
+    points: torch.Tensor, weights: torch.Tensor, q: GaussianMixture, draws: int = 4096, seed: int = 0
+) -> torch.Tensor:
     "C_JSD of a mixture that was fitted to `points [..., P, D]` by `weights [..., P]` -> `[...]`."
     return jensen_shannon(one_gaussian(points, weights), q, draws, seed)[0]
 
@@ -55,5 +60,6 @@ def posterior_confidence(posteriors: torch.Tensor) -> torch.Tensor:
 
 def confidence(c_cl: torch.Tensor, c_jsd: torch.Tensor, c_post: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
     "C(α) of every point, from the two measures of a scene `[...]` and that of its points `[..., point]`. Raises ValueError for a negative α. Source: bootstrapping, eq. 7."
-    if alpha < 0: raise ValueError(f'alpha is 0 or more; got {alpha}')
+    if alpha < 0:
+        raise ValueError(f'alpha is 0 or more; got {alpha}')
     return ((c_cl * c_jsd)[..., None] * c_post) ** alpha

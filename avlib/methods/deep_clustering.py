@@ -25,7 +25,11 @@ def weighted_dc_loss(embedding, labels, weight):
     _check_bins(embedding, labels, weight)
     labels, weight = labels.to(embedding), weight[..., None].to(embedding)
     weighted = weight * embedding
-    return _square_norm(embedding.mT @ weighted) - 2 * _square_norm(labels.mT @ weighted) + _square_norm(labels.mT @ (weight * labels))
+    return (
+        _square_norm(embedding.mT @ weighted)
+        - 2 * _square_norm(labels.mT @ weighted)
+        + _square_norm(labels.mT @ (weight * labels))
+    )
 
 
 def _square_norm(matrix):
@@ -35,11 +39,15 @@ def _square_norm(matrix):
 def _check_bins(embedding, labels, weight):
     "`[batch, bin, …]` of equal batch and bins; finite, and no weight below 0."
     if embedding.ndim != 3 or labels.ndim != 3 or not embedding.shape[:2] == labels.shape[:2] == weight.shape:
-        raise ValueError('the loss takes an embedding [batch, bin, dimension], labels [batch, bin, source] and a weight [batch, bin]; '
-                         f'got {list(embedding.shape)}, {list(labels.shape)} and {list(weight.shape)}')
+        raise ValueError(
+            'the loss takes an embedding [batch, bin, dimension], labels [batch, bin, source] and a weight [batch, bin]; '
+            f'got {list(embedding.shape)}, {list(labels.shape)} and {list(weight.shape)}'
+        )
     for name, values in (('embedding', embedding), ('labels', labels), ('weight', weight)):
-        if not torch.isfinite(values.detach().sum()): raise ValueError(f'the {name} of bins hold NaN or infinity')
-    if (weight < 0).any(): raise ValueError('weights must not be negative')
+        if not torch.isfinite(values.detach().sum()):
+            raise ValueError(f'the {name} of bins hold NaN or infinity')
+    if (weight < 0).any():
+        raise ValueError('weights must not be negative')
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000010
 def magnitude_weight(magnitude):
@@ -48,7 +56,10 @@ def magnitude_weight(magnitude):
     return magnitude / torch.where(total > 0, total, 1)
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000013
-QUIET, SPREAD_DB = 1e-2, 16.0     # magnitude below which a bin counts as silent, of a signal at level 1; deviation of speech
+QUIET, SPREAD_DB = (
+    1e-2,
+    16.0,
+)  # magnitude below which a bin counts as silent, of a signal at level 1; deviation of speech
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class DeepClusteringSettings:
     `floor_db`: bins further below the loudest are left out in the search for the groups (not the paper's). `seed`: of k-means.
     `network`: `hidden`, `layers` and `dimensions` of `DeepClusteringNet`. Raises ValueError for what doesn't fit.
     """
+
     sources: int = 2
     n_fft: int = 256
     hop: int = 64
@@ -67,13 +79,18 @@ class DeepClusteringSettings:
     network: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.sources < 2: raise ValueError(f'deep clustering needs sources >= 2; got {self.sources}')
+        if self.sources < 2:
+            raise ValueError(f'deep clustering needs sources >= 2; got {self.sources}')
         if self.n_fft < 4 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 4:
-            raise ValueError('n_fft must be even and hop between 1 and n_fft / 4, so that any length can be rebuilt; '
-                             f'got n_fft={self.n_fft}, hop={self.hop}')
-        if self.floor_db <= 0: raise ValueError(f'floor_db is a distance in dB, above 0; got {self.floor_db}')
+            raise ValueError(
+                'n_fft must be even and hop between 1 and n_fft / 4, so that any length can be rebuilt; '
+                f'got n_fft={self.n_fft}, hop={self.hop}'
+            )
+        if self.floor_db <= 0:
+            raise ValueError(f'floor_db is a distance in dB, above 0; got {self.floor_db}')
         unknown = set(self.network) - {'hidden', 'layers', 'dimensions'}
-        if unknown: raise ValueError(f'network takes hidden, layers and dimensions; got {", ".join(sorted(unknown))}')
+        if unknown:
+            raise ValueError(f'network takes hidden, layers and dimensions; got {", ".join(sorted(unknown))}')
 
 
 class DeepClustering(nn.Module):
@@ -82,6 +99,7 @@ class DeepClustering(nn.Module):
     A batch holds `mixture [B, T]`, and for each bin of its spectrogram the index of a source, `labels [B, bin, frame]`, and how far it is
     believed, `confidence [B, bin, frame]`, 0 to 1.
     """
+
     settings_class = DeepClusteringSettings
 
     def __init__(self, settings: DeepClusteringSettings = DeepClusteringSettings()):
@@ -107,7 +125,8 @@ class DeepClustering(nn.Module):
 
         Raises ValueError for a query: deep clustering takes none.
         """
-        if query is not None: raise ValueError('deep clustering separates without a query; leave it out')
+        if query is not None:
+            raise ValueError('deep clustering separates without a query; leave it out')
         flat = mixture.reshape(-1, mixture.shape[-1])
         spectrum = self.spectrum(flat)
         masks = nn.functional.one_hot(self.cluster(flat, spectrum.abs()), self.settings.sources).movedim(-1, 1)
@@ -126,15 +145,23 @@ class DeepClustering(nn.Module):
         mixture, labels, confidence = batch['mixture'], batch['labels'], batch['confidence']
         embedding = self.embed(mixture).float()
         self._check(embedding, labels, confidence)
-        with torch.autocast(embedding.device.type, enabled=False):              # sums over all bins need single precision
+        with torch.autocast(embedding.device.type, enabled=False):  # sums over all bins need single precision
             weight = confidence.float() * magnitude_weight(self.spectrum(mixture).abs())
             sources = nn.functional.one_hot(labels.long(), self.settings.sources)
-            return {'total': weighted_dc_loss(embedding.flatten(1, 2), sources.flatten(1, 2).float(), weight.flatten(1)).mean()}
+            return {
+                'total': weighted_dc_loss(
+                    embedding.flatten(1, 2), sources.flatten(1, 2).float(), weight.flatten(1)
+                ).mean()
+            }
 
     def _check(self, embedding, labels, confidence):
         "Labels and confidence for every bin, and no label of a source that there is not."
         if not embedding.shape[:-1] == labels.shape == confidence.shape:
-            raise ValueError(f'labels and confidence must be {list(embedding.shape[:-1])}, like the spectrogram; '
-                             f'got {list(labels.shape)} and {list(confidence.shape)}')
+            raise ValueError(
+                f'labels and confidence must be {list(embedding.shape[:-1])}, like the spectrogram; '
+                f'got {list(labels.shape)} and {list(confidence.shape)}'
+            )
         if labels.min() < 0 or labels.max() >= self.settings.sources:
-            raise ValueError(f'labels are numbers of sources, 0 to {self.settings.sources - 1}; got {labels.min().item()} to {labels.max().item()}')
+            raise ValueError(
+                f'labels are numbers of sources, 0 to {self.settings.sources - 1}; got {labels.min().item()} to {labels.max().item()}'
+            )

@@ -17,17 +17,21 @@ from .confidence import cluster_equality
 def directions_divergence(p: DelayMixture, q: DelayMixture, bins: int, angles: int = 256) -> torch.Tensor:
     "JSD in bits of the phases that two mixtures expect in every bin of a spectrum, `[scene, F]`, by sums over a circle of `angles`."
     circle = torch.linspace(0, 2 * math.pi, angles + 1, dtype=p.delays.dtype, device=p.delays.device)[:-1]
-    log_p, log_q = (_log_mixture(m, torch.exp(1j * circle).expand(bins, -1)) for m in (p, q))          # [scene, F, angle]
+    log_p, log_q = (_log_mixture(m, torch.exp(1j * circle).expand(bins, -1)) for m in (p, q))  # [scene, F, angle]
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    bits = (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(-1) / 2 * 2 * math.pi / angles / math.log(2)
+    bits = (
+        (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(-1) / 2 * 2 * math.pi / angles / math.log(2)
+    )
     return bits.clamp(0, 1)
 
 
-def _log_mixture(mixture, phasors): return log_densities(mixture, phasors).logsumexp(1) - math.log(mixture.delays.shape[1])
+def _log_mixture(mixture, phasors):
+    return log_densities(mixture, phasors).logsumexp(1) - math.log(mixture.delays.shape[1])
 
 # %% ../../nbs/methods/delay_clustering.ipynb #00000009
 class DelayClustering(NamedTuple):
     "The mixture that was fitted, `posteriors [scene, N, F·T']`, and C_cl and C_JSD `[scene]`."
+
     mixture: DelayMixture
     posteriors: torch.Tensor
     c_cl: torch.Tensor
@@ -36,7 +40,7 @@ class DelayClustering(NamedTuple):
 
 def cluster_by_delay(spectrum: torch.Tensor, sources: int, longest: float) -> DelayClustering:
     "`sources` directions in stereo spectra `[scene, 2, F, T']`, with delays of `longest` samples at most."
-    phasors = torch.view_as_complex(spatial_features(spectrum))                            # [scene, F, T']
+    phasors = torch.view_as_complex(spatial_features(spectrum))  # [scene, F, T']
     weights = spectrum.abs().prod(1).sqrt()
     many, one = (fit_delays(phasors, count, weights, longest).mixture for count in (sources, 1))
     gamma = posteriors(many, phasors).flatten(2)

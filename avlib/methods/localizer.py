@@ -19,7 +19,10 @@ from ..models.resnet import ResNet18, read_resnet
 # %% ../../nbs/methods/localizer.ipynb #00000005
 def similarity(sounds, places) -> torch.Tensor:
     "Cosines `[i, j, h, w]` of sounds `[i, D]` and the places of frames `[j, D, h, w]`."
-    s, v = F.normalize(sounds, dim=1), F.normalize(places.flatten(2).mT, dim=-1)                # [i, D], [j, place, D]: one product of matrices
+    s, v = (
+        F.normalize(sounds, dim=1),
+        F.normalize(places.flatten(2).mT, dim=-1),
+    )  # [i, D], [j, place, D]: one product of matrices
     return (s @ v.flatten(0, 1).mT).unflatten(1, v.shape[:2]).unflatten(2, places.shape[2:])
 
 
@@ -38,9 +41,10 @@ def object_map(encoder, image) -> torch.Tensor:
     return encoder(image).abs().sum(1)
 
 
-def guided(maps, objects, alpha: float = .4) -> torch.Tensor:
+def guided(maps, objects, alpha: float = 0.4) -> torch.Tensor:
     "Maps `[B, h, w]`, a share `alpha` from 0 to 1 of them, and of `objects` the rest, each stretched to a range from 0 to 1; a flat one counts as zeros."
-    if not 0 <= alpha <= 1: raise ValueError(f'alpha is a share; got {alpha}')
+    if not 0 <= alpha <= 1:
+        raise ValueError(f'alpha is a share; got {alpha}')
     return alpha * _stretched(maps) + (1 - alpha) * _stretched(objects)
 
 
@@ -56,36 +60,46 @@ class LocalizerSettings:
     `rate` in Hz, `n_fft` and `hop` in samples, of the logarithmic spectrogram. `visual`, `audio`: settings of the encoders (see `ResNet18`).
     `area`: the share of a frame that a prediction shows. `guide`: keep the first image encoder, for OGL. `frozen`: weights of so many first stages of the image encoder, of four, stay as they begin. Raises ValueError for an area that is no share, other numbers of stages, and a spectrogram that can't be.
     """
+
     rate: int = 22050
     n_fft: int = 512
     hop: int = 220
     visual: dict = field(default_factory=dict)
     audio: dict = field(default_factory=dict)
-    area: float = .5
+    area: float = 0.5
     guide: bool = False
     frozen: int = 0
 
     def __post_init__(self):
-        if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2: raise ValueError(f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}')
-        if not 0 <= self.frozen <= 4: raise ValueError(f'0 to 4 stages stay as they begin; got {self.frozen}')
-        if not 0 < self.area <= 1: raise ValueError(f'the area is a share of the frame above 0; got {self.area}')
+        if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2:
+            raise ValueError(
+                f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}'
+            )
+        if not 0 <= self.frozen <= 4:
+            raise ValueError(f'0 to 4 stages stay as they begin; got {self.frozen}')
+        if not 0 < self.area <= 1:
+            raise ValueError(f'the area is a share of the frame above 0; got {self.area}')
 
 
-CALIBRATED, AT_ONCE = 600, 60      # frames, of which so many exchange their sounds
+CALIBRATED, AT_ONCE = 600, 60  # frames, of which so many exchange their sounds
 
 
 class Localizer(nn.Module):
     "What hears `[B, T]` and sees `[B, 3, H, W]`; who inherits gives the maps of `_maps(places [B, C, h, w], sounds [B, C'])`, 'both' being the one that counts, and `loss`."
+
     settings_class = LocalizerSettings
-    needless = {'guide': False}      # settings of the same map without what it doesn't need
+    needless = {'guide': False}  # settings of the same map without what it doesn't need
 
     def __init__(self, settings: LocalizerSettings):
         super().__init__()
         self.settings = settings
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual), 'sound': ResNet18(1, **settings.audio)})
-        for stage in self.encoders['image'].stages[:settings.frozen]: stage.requires_grad_(False)
+        for stage in self.encoders['image'].stages[: settings.frozen]:
+            stage.requires_grad_(False)
         self.objects = copy.deepcopy(self.encoders['image']).requires_grad_(False) if settings.guide else None
-        self.register_load_state_dict_post_hook(lambda method, keys: method.start_copies({name.partition('.')[0] for name in keys.missing_keys}))
+        self.register_load_state_dict_post_hook(
+            lambda method, keys: method.start_copies({name.partition('.')[0] for name in keys.missing_keys})
+        )
 
     def copies(self) -> dict:
         "What begins as a copy: its name, and of what."
@@ -94,19 +108,31 @@ class Localizer(nn.Module):
     def start_copies(self, names):
         "Bring copies of these names to where the others are."
         for name, source in self.copies().items():
-            if name in names and getattr(self, name) is not None: getattr(self, name).load_state_dict(source.state_dict())
+            if name in names and getattr(self, name) is not None:
+                getattr(self, name).load_state_dict(source.state_dict())
 
     def start_from(self, path) -> 'Localizer':
         "Give the image encoders the weights of a file (see `read_resnet`); returns the method. Raises ValueError where they don't fit."
-        if self.encoders['image'].channels != 512 or self.encoders['image'].conv1.kernel_size != (7, 7): raise ValueError(f"{path}: fits an image encoder of width 64 with the stem 'quarter'; leave the settings `visual` out")
+        if self.encoders['image'].channels != 512 or self.encoders['image'].conv1.kernel_size != (7, 7):
+            raise ValueError(
+                f"{path}: fits an image encoder of width 64 with the stem 'quarter'; leave the settings `visual` out"
+            )
         self.encoders['image'].load_state_dict(read_resnet(path))
         self.start_copies(self.copies())
         return self
 
     def spectrogram(self, audio) -> torch.Tensor:
         "Logarithm of power, `[B, T] -> [B, 1, n_fft / 2 + 1, T // hop]`. Raises ValueError for sounds shorter than a hop, or with NaN."
-        if audio.shape[-1] < self.settings.hop or not torch.isfinite(audio).all(): raise ValueError(f'sounds are finite, and {self.settings.hop} samples long at least; got {list(audio.shape)}')
-        return torch.log(stft(audio, self.settings.n_fft, self.settings.hop)[..., :audio.shape[-1] // self.settings.hop].abs().square() + 1e-7)[:, None]
+        if audio.shape[-1] < self.settings.hop or not torch.isfinite(audio).all():
+            raise ValueError(
+                f'sounds are finite, and {self.settings.hop} samples long at least; got {list(audio.shape)}'
+            )
+        return torch.log(
+            stft(audio, self.settings.n_fft, self.settings.hop)[..., : audio.shape[-1] // self.settings.hop]
+            .abs()
+            .square()
+            + 1e-7
+        )[:, None]
 
     def features(self, image, audio, encoders=None):
         "Features of places `[B, C, h, w]`, and of sounds `[B, C']`, the largest over time and frequency, by the `encoders` (default: those that learn)."
@@ -119,7 +145,8 @@ class Localizer(nn.Module):
         Raises ValueError where there are not as many sounds as frames.
         """
         maps = self._heard(audio, image)
-        if self.objects is None: return maps
+        if self.objects is None:
+            return maps
         objects = object_map(self.objects, image)
         return {**maps, 'objects': objects, 'guided': guided(maps['both'], objects)}
 
@@ -134,7 +161,8 @@ class Localizer(nn.Module):
 
     def _heard(self, audio, image):
         "Maps but for those of objects."
-        if len(audio) != len(image): raise ValueError(f'each frame has a sound; got {len(image)} frames and {len(audio)} sounds')
+        if len(audio) != len(image):
+            raise ValueError(f'each frame has a sound; got {len(image)} frames and {len(audio)} sounds')
         return self._maps(*self.features(image, audio, self.judges))
 
     def presence(self, maps, fit: dict) -> torch.Tensor:
@@ -143,18 +171,29 @@ class Localizer(nn.Module):
 
     def calibrate(self, examples) -> dict:
         "What a card shall tell beside scores: the `presence` of a source by the maximum of a map, learned from `{'image', 'audio'}`, each frame with its own sound and with three others; nothing where there is one frame alone."
-        if len(examples) < 2: return {}
+        if len(examples) < 2:
+            return {}
         tops, own = [], []
         for start in range(0, min(len(examples), CALIBRATED), AT_ONCE):
-            image, audio = (torch.stack([examples[i][key] for i in range(start, min(start + AT_ONCE, len(examples)))]) for key in ('image', 'audio'))
+            image, audio = (
+                torch.stack([examples[i][key] for i in range(start, min(start + AT_ONCE, len(examples)))])
+                for key in ('image', 'audio')
+            )
             shifts = range(min(4, len(image)))
-            with torch.inference_mode(): tops += [self.localize(audio.roll(shift, 0), image).amax((-2, -1)) for shift in shifts]
+            with torch.inference_mode():
+                tops += [self.localize(audio.roll(shift, 0), image).amax((-2, -1)) for shift in shifts]
             own += [torch.full((len(image),), shift == 0) for shift in shifts]
         return {'presence': fit_presence(torch.cat(tops), torch.cat(own))}
 
     def bare(self) -> 'Localizer':
         "One that makes the same map, with the encoders that judge and nothing that only training needs."
-        own = {name: tensor for name, tensor in self.state_dict().items() if name.partition('.')[0] not in ('encoders', *self.copies())}
+        own = {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if name.partition('.')[0] not in ('encoders', *self.copies())
+        }
         other = type(self)(replace(self.settings, **self.needless))
-        other.load_state_dict({**own, **{f'encoders.{name}': tensor for name, tensor in self.judges.state_dict().items()}})
+        other.load_state_dict(
+            {**own, **{f'encoders.{name}': tensor for name, tensor in self.judges.state_dict().items()}}
+        )
         return other.eval()

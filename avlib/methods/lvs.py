@@ -29,29 +29,40 @@ def tri_map_scores(cosines, positive: float, negative: float, softness: float) -
 @dataclass(frozen=True)
 class LvsSettings(LocalizerSettings):
     "Settings of LVS beside those of any localizer: thresholds `positive` and `negative` of cosines, the `softness` of both, and the `temperature` of the loss; the defaults are the paper's and its code's. Raises ValueError where the thresholds are the wrong way round, or the others not positive."
-    positive: float = .65
-    negative: float = .4
-    softness: float = .03
-    temperature: float = .07
+
+    positive: float = 0.65
+    negative: float = 0.4
+    softness: float = 0.03
+    temperature: float = 0.07
 
     def __post_init__(self):
         super().__post_init__()
-        if self.negative > self.positive or min(self.softness, self.temperature) <= 0: raise ValueError(f'negative lies below positive, softness and temperature are positive; got {self}')
+        if self.negative > self.positive or min(self.softness, self.temperature) <= 0:
+            raise ValueError(f'negative lies below positive, softness and temperature are positive; got {self}')
 
 
 class Lvs(Localizer):
     "Localizing Visual Sounds the Hard Way as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'audio' [B, T]}`; the map is the cosines of features as they are, which must have one number of channels. Source: Chen et al. 2021."
+
     settings_class = LvsSettings
 
     def __init__(self, settings: LvsSettings = LvsSettings()):
         super().__init__(settings)
         channels = {name: encoder.channels for name, encoder in self.encoders.items()}
-        if len(set(channels.values())) > 1: raise ValueError(f'both encoders have one width; got {channels["image"]} and {channels["sound"]} channels')
+        if len(set(channels.values())) > 1:
+            raise ValueError(f'both encoders have one width; got {channels["image"]} and {channels["sound"]} channels')
 
     def loss(self, batch) -> dict:
         "Eq. 6 as `total`."
         places, sounds = self.features(batch['image'], batch['audio'])
-        scores = tri_map_scores(similarity(sounds, places), self.settings.positive, self.settings.negative, self.settings.softness)
-        return {'total': F.cross_entropy(scores / self.settings.temperature, scores.new_zeros(len(scores), dtype=torch.long))}
+        scores = tri_map_scores(
+            similarity(sounds, places), self.settings.positive, self.settings.negative, self.settings.softness
+        )
+        return {
+            'total': F.cross_entropy(
+                scores / self.settings.temperature, scores.new_zeros(len(scores), dtype=torch.long)
+            )
+        }
 
-    def _maps(self, places, sounds): return {'both': own_similarity(sounds, places)}
+    def _maps(self, places, sounds):
+        return {'both': own_similarity(sounds, places)}

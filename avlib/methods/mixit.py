@@ -43,7 +43,8 @@ def pair_loss(references, estimates, snr_max: float, mixture=None):
     "Loss of each reference with the estimate beside it, `[..., M, T]` twice (and a mixture `[..., T]` for eq. 7) -> `[..., M]`."
     y = energy(references)
     loss = thresholded_snr(y, energy(references - estimates), snr_max)
-    if mixture is None: return loss
+    if mixture is None:
+        return loss
     return torch.where(y == 0, zero_source_loss(energy(estimates), energy(mixture)[..., None], snr_max), loss)
 
 
@@ -56,8 +57,10 @@ def pit_loss(references, estimates, snr_max: float = 30.0, mixture=None):
     """
     _check_pair('references', references, estimates)
     if references.shape != estimates.shape:
-        raise ValueError(f'pit_loss needs as many estimates as references, [..., M, T] both; got references '
-                         f'{tuple(references.shape)} and estimates {tuple(estimates.shape)}: pad the references with zeros')
+        raise ValueError(
+            f'pit_loss needs as many estimates as references, [..., M, T] both; got references '
+            f'{tuple(references.shape)} and estimates {tuple(estimates.shape)}: pad the references with zeros'
+        )
     permutation = best_assignment(-pairwise_loss(references.detach(), estimates.detach(), snr_max, mixture))
     matched = estimates.gather(-2, permutation[..., None].expand_as(estimates))
     return pair_loss(references, matched, snr_max, mixture).sum(-1), permutation
@@ -68,7 +71,8 @@ def pairwise_loss(references, estimates, snr_max: float, mixture=None):
     y, e = energy(references)[..., :, None], energy(estimates)[..., None, :]
     error = (y - 2 * references @ estimates.mT + e).clamp_min(0)
     loss = thresholded_snr(y.expand_as(error), error, snr_max)
-    if mixture is None: return loss
+    if mixture is None:
+        return loss
     zero = zero_source_loss(e, energy(mixture)[..., None, None], snr_max)
     return torch.where(y == 0, zero.expand_as(loss), loss)
 
@@ -99,10 +103,14 @@ def mixit_loss(mixtures, estimates, snr_max: float = 30.0, search: str = 'exact'
 
 
 def _find_assignment(mixtures, estimates, snr_max, search):
-    if search not in SEARCHES: raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{search}"')
-    if search == 'least-squares': return least_squares_assignment(mixtures, estimates)
+    if search not in SEARCHES:
+        raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{search}"')
+    if search == 'least-squares':
+        return least_squares_assignment(mixtures, estimates)
     if estimates.shape[-2] > 20:
-        raise ValueError(f'the exact search keeps 2^M numbers and takes up to 20 estimates; got {estimates.shape[-2]}: take search="least-squares"')
+        raise ValueError(
+            f'the exact search keeps 2^M numbers and takes up to 20 estimates; got {estimates.shape[-2]}: take search="least-squares"'
+        )
     return cheapest_assignment(subset_loss(mixtures, estimates, snr_max))
 
 
@@ -118,16 +126,16 @@ def remix(estimates, assignment, mixtures: int):
 @lru_cache(maxsize=8)
 def subsets(M: int):
     "All subsets of M estimates as rows of zeros and ones, `[2^M, M]`; row `k` holds the binary digits of `k`."
-    return (torch.arange(2 ** M)[:, None] >> torch.arange(M)) & 1
+    return (torch.arange(2**M)[:, None] >> torch.arange(M)) & 1
 
 
 def subset_loss(mixtures, estimates, snr_max: float):
     "Loss of every mixture with every subset of the estimates, `[..., N, 2^M]`, from inner products only."
-    B = subsets(estimates.shape[-2]).to(estimates)                             # [2^M, M]
-    x = energy(mixtures)[..., None]                                            # [..., N, 1]
-    cross = mixtures @ estimates.mT @ B.T                                      # [..., N, 2^M]
-    gram = estimates @ estimates.mT                                            # [..., M, M]
-    square = ((B @ gram) * B).sum(-1)[..., None, :]                            # [..., 1, 2^M]
+    B = subsets(estimates.shape[-2]).to(estimates)  # [2^M, M]
+    x = energy(mixtures)[..., None]  # [..., N, 1]
+    cross = mixtures @ estimates.mT @ B.T  # [..., N, 2^M]
+    gram = estimates @ estimates.mT  # [..., M, M]
+    square = ((B @ gram) * B).sum(-1)[..., None, :]  # [..., 1, 2^M]
     error = (x - 2 * cross + square).clamp_min(0)
     return thresholded_snr(x.expand_as(error), error, snr_max)
 
@@ -148,6 +156,7 @@ class MixITSettings:
     `sources`: M, the number of outputs. `snr_max` in dB (eq. 2). `consistency`: apply eq. 6. `zero_loss`: add eq. 7. `tdcn`: sizes of the network.
     `sparsity`: the weight λ of `sparsity_loss` in dB, on unsupervised examples (not the paper's: 0). `search`: of the assignment, see `mixit_loss`.
     """
+
     sources: int = 4
     snr_max: float = 30.0
     search: str = 'exact'
@@ -157,10 +166,14 @@ class MixITSettings:
     tdcn: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.sources < 2: raise ValueError(f'MixIT needs sources >= 2, one for each mixture at least; got {self.sources}')
-        if not 0 < self.snr_max <= 200: raise ValueError(f'snr_max must lie in (0, 200] dB; got {self.snr_max}')
-        if self.sparsity < 0: raise ValueError(f'sparsity is a weight, 0 or more; got {self.sparsity}')
-        if self.search not in SEARCHES: raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{self.search}"')
+        if self.sources < 2:
+            raise ValueError(f'MixIT needs sources >= 2, one for each mixture at least; got {self.sources}')
+        if not 0 < self.snr_max <= 200:
+            raise ValueError(f'snr_max must lie in (0, 200] dB; got {self.snr_max}')
+        if self.sparsity < 0:
+            raise ValueError(f'sparsity is a weight, 0 or more; got {self.sparsity}')
+        if self.search not in SEARCHES:
+            raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{self.search}"')
 
 
 class MixIT(nn.Module):
@@ -168,6 +181,7 @@ class MixIT(nn.Module):
 
     A batch holds `sources [B, mixture, source, T]`, silent where a mixture has fewer, and `supervised [B]` (bool).
     """
+
     settings_class = MixITSettings
 
     def __init__(self, settings: MixITSettings = MixITSettings()):
@@ -177,7 +191,8 @@ class MixIT(nn.Module):
 
     def separate(self, mixture, query=None):
         "Estimates `[..., source, T]` of a mixture `[..., T]`; a silent mixture gives silence. Raises ValueError for a query: MixIT takes none."
-        if query is not None: raise ValueError('MixIT separates without a query; leave it out')
+        if query is not None:
+            raise ValueError('MixIT separates without a query; leave it out')
         level = energy(mixture).div(mixture.shape[-1]).sqrt().clamp_min(1e-8)[..., None]
         flat = self.network((mixture / level).reshape(-1, mixture.shape[-1]))
         estimates = flat.view(*mixture.shape[:-1], *flat.shape[1:]) * level[..., None]
@@ -188,7 +203,9 @@ class MixIT(nn.Module):
         sources, supervised = batch['sources'], batch['supervised']
         mixtures = sources.sum(2)
         estimates = self.separate(mixtures.sum(1)).float()
-        with torch.autocast(estimates.device.type, enabled=False):       # inner products in half precision would pick wrong assignments
+        with torch.autocast(
+            estimates.device.type, enabled=False
+        ):  # inner products in half precision would pick wrong assignments
             pit = self._pit(sources[supervised].flatten(1, 2), estimates[supervised])
             mixit = self._mixit(mixtures[~supervised], estimates[~supervised])
         parts = {'pit': pit, 'mixit': mixit}
@@ -196,11 +213,13 @@ class MixIT(nn.Module):
 
     def _pit(self, references, estimates):
         lacking = estimates.shape[1] - references.shape[1]
-        if lacking > 0: references = nn.functional.pad(references, (0, 0, 0, lacking))       # silent, up to M
+        if lacking > 0:
+            references = nn.functional.pad(references, (0, 0, 0, lacking))  # silent, up to M
         mixture = references.sum(1) if self.settings.zero_loss else None
         return pit_loss(references, estimates, self.settings.snr_max, mixture)[0]
 
     def _mixit(self, mixtures, estimates):
         loss = mixit_loss(mixtures, estimates, self.settings.snr_max, self.settings.search)[0]
-        if not self.settings.sparsity: return loss
+        if not self.settings.sparsity:
+            return loss
         return loss + self.settings.sparsity * sparsity_loss(estimates, mixtures.sum(1))

@@ -17,18 +17,22 @@ from ..models.joint_embedding import build_embedding
 def retrieval_accuracy(audio, text, labels) -> tuple[float, float]:
     "Shares of sounds `[n, E]` whose nearest text `[c, E]` is their own, number `labels [n]`, and of texts whose nearest sound is one of their own."
     similar = audio @ text.mT
-    return (similar.argmax(1) == labels).float().mean().item(), (labels[similar.argmax(0)] == torch.arange(len(text), device=labels.device)).float().mean().item()
+    return (similar.argmax(1) == labels).float().mean().item(), (
+        labels[similar.argmax(0)] == torch.arange(len(text), device=labels.device)
+    ).float().mean().item()
 
 # %% ../../nbs/methods/pair_training.ipynb #00000008
 @dataclass(frozen=True)
 class PairSettings:
     "`embedding`: its settings, with its `name`. `temperature`: at the start; it is learned. `rate` of the sounds in Hz. Raises ValueError for a temperature that isn't positive."
+
     embedding: dict = field(default_factory=dict)
-    temperature: float = .1
+    temperature: float = 0.1
     rate: int = 11025
 
     def __post_init__(self):
-        if self.temperature <= 0: raise ValueError(f'the temperature is positive; got {self.temperature}')
+        if self.temperature <= 0:
+            raise ValueError(f'the temperature is positive; got {self.temperature}')
 
 
 class PairTraining(nn.Module):
@@ -36,6 +40,7 @@ class PairTraining(nn.Module):
 
     Source: Radford et al. 2021; Wu et al. 2023.
     """
+
     settings_class = PairSettings
 
     def __init__(self, settings: PairSettings = PairSettings()):
@@ -46,8 +51,18 @@ class PairTraining(nn.Module):
 
     def loss(self, batch):
         "The mean contrastive loss as `total`, over both sides, and the share of sounds that are nearest to a caption of theirs."
-        audio, text = self.embedding.audio(batch['mixture'], self.settings.rate), self.embedding.text(bytes_to_texts(batch['caption']))
+        audio, text = (
+            self.embedding.audio(batch['mixture'], self.settings.rate),
+            self.embedding.text(bytes_to_texts(batch['caption'])),
+        )
         labels = batch['label'].unique(dim=0, return_inverse=True)[1]
-        loss = contrastive_loss(audio, text, torch.arange(len(audio), device=audio.device), self.log_temperature.exp(), labels, denominator='row')
+        loss = contrastive_loss(
+            audio,
+            text,
+            torch.arange(len(audio), device=audio.device),
+            self.log_temperature.exp(),
+            labels,
+            denominator='row',
+        )
         right = labels[(audio @ text.mT).argmax(1)] == labels
         return {'total': loss.mean(), 'accuracy': right.float().mean().detach()}

@@ -15,11 +15,14 @@ def fit_presence(cosines, present) -> dict:
     Raises ValueError where all are there, or none, and for NaN.
     """
     c, present = cosines.double().cpu().numpy(), present.cpu().numpy().astype(bool)
-    if present.all() or not present.any(): raise ValueError(f'presence is learned from names of both kinds; of {len(present)} {present.sum()} are there')
-    if np.isnan(c).any(): raise ValueError('a cosine is NaN; mend the sounds, or the embedding')
-    y, w = np.where(present, 1, -1), .5 / np.where(present, present.mean(), 1 - present.mean())
+    if present.all() or not present.any():
+        raise ValueError(f'presence is learned from names of both kinds; of {len(present)} {present.sum()} are there')
+    if np.isnan(c).any():
+        raise ValueError('a cosine is NaN; mend the sounds, or the embedding')
+    y, w = np.where(present, 1, -1), 0.5 / np.where(present, present.mean(), 1 - present.mean())
 
-    def objective(fit): return fit[0] ** 2 / 2 + (w * np.logaddexp(0, -y * (fit[0] * c + fit[1]))).sum()
+    def objective(fit):
+        return fit[0] ** 2 / 2 + (w * np.logaddexp(0, -y * (fit[0] * c + fit[1]))).sum()
 
     return dict(zip(('slope', 'bias'), minimize(objective, np.zeros(2), tol=1e-8).x.tolist()))
 

@@ -13,7 +13,16 @@ from torch import nn
 from ..corpora.captions import bytes_to_texts
 from ..dsp.stft import istft, stft
 from .presence import fit_presence, presence
-from .weak_supervision import DENOMINATORS, SIDES, consistency_loss, contrastive_loss, loudness, reconstruction_loss, semi_supervised_loss, weak_supervision_loss
+from avlib.methods.weak_supervision import (
+    DENOMINATORS,
+    SIDES,
+    consistency_loss,
+    contrastive_loss,
+    loudness,
+    reconstruction_loss,
+    semi_supervised_loss,
+    weak_supervision_loss,
+)
 from ..models.joint_embedding import build_embedding
 from ..models.unet import ConditionalUNet
 
@@ -26,18 +35,19 @@ class QueriedSettings:
     `lambda_s`, `lambda_u`: of the supervised and the unsupervised part (eq. 7). `temperature`: τ of eq. 4, learned if `learn_temperature`. `singles`: single sounds are asked of their own 'component' mixture (Algorithm 1), or of the whole 'mixture' (released).
     `known_alpha`: weight of a contrastive loss of supervised examples beside their reconstruction loss (table 13). `weighting`: of bins in the reconstruction losses, 'none' or by 'loudness' (released). `denominator`, `sides`, `duplicates` ('mask' or 'keep'): see `contrastive_loss`. Raises ValueError for other choices and negative weights.
     """
+
     rate: int = 11025
     n_fft: int = 1024
     hop: int = 256
     unet: dict = field(default_factory=dict)
     embedding: dict = field(default_factory=dict)
-    alpha: float = .1
+    alpha: float = 0.1
     beta: float = 5.0
     gamma: float = 10.0
     delta: float = 0.0
     lambda_s: float = 5.0
     lambda_u: float = 1.0
-    temperature: float = .07
+    temperature: float = 0.07
     learn_temperature: bool = False
     singles: str = 'component'
     known_alpha: float = 0.0
@@ -47,15 +57,27 @@ class QueriedSettings:
     duplicates: str = 'mask'
 
     def __post_init__(self):
-        for name, known in (('singles', ('component', 'mixture')), ('weighting', ('none', 'loudness')), ('denominator', DENOMINATORS), ('sides', SIDES), ('duplicates', ('mask', 'keep'))):
-            if getattr(self, name) not in known: raise ValueError(f'{name} is one of {", ".join(known)}; got "{getattr(self, name)}"')
+        for name, known in (
+            ('singles', ('component', 'mixture')),
+            ('weighting', ('none', 'loudness')),
+            ('denominator', DENOMINATORS),
+            ('sides', SIDES),
+            ('duplicates', ('mask', 'keep')),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f'{name} is one of {", ".join(known)}; got "{getattr(self, name)}"')
         weights = (self.alpha, self.beta, self.gamma, self.delta, self.lambda_s, self.lambda_u, self.known_alpha)
-        if not all(0 <= weight < float('inf') for weight in weights) or not self.temperature > 0: raise ValueError(f'weights are 0 or more, and the temperature is positive; got {self}')
-        if self.delta and self.singles == 'mixture': raise ValueError('absence is known of a component mixture only: delta > 0 needs singles="component"')
-        if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2: raise ValueError(f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}')
+        if not all(0 <= weight < float('inf') for weight in weights) or not self.temperature > 0:
+            raise ValueError(f'weights are 0 or more, and the temperature is positive; got {self}')
+        if self.delta and self.singles == 'mixture':
+            raise ValueError('absence is known of a component mixture only: delta > 0 needs singles="component"')
+        if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2:
+            raise ValueError(
+                f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}'
+            )
 
 # %% ../../nbs/methods/queried_separation.ipynb #00000007
-TEXTS = 2048             # embedded texts that are kept; with CLAP half a gigabyte
+TEXTS = 2048  # embedded texts that are kept; with CLAP half a gigabyte
 
 
 class QueriedSeparation(nn.Module):
@@ -63,6 +85,7 @@ class QueriedSeparation(nn.Module):
 
     A batch holds `sources [B, mixture, source, T]`, texts as bytes, `query [B, mixture, L]` for mixtures and `queries [B, mixture, source, L]` for their sources ('' where there is none), and `supervised [B]` (bool), true where each mixture is one sound.
     """
+
     settings_class = QueriedSettings
 
     def __init__(self, settings: QueriedSettings = QueriedSettings()):
@@ -70,7 +93,9 @@ class QueriedSeparation(nn.Module):
         self.settings = settings
         self.embedding = build_embedding(**settings.embedding).eval().requires_grad_(False)
         self.network = ConditionalUNet(condition=self.embedding.token_width, **settings.unet)
-        self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log(), requires_grad=settings.learn_temperature)
+        self.log_temperature = nn.Parameter(
+            torch.tensor(settings.temperature).log(), requires_grad=settings.learn_temperature
+        )
         self._known_texts = OrderedDict()
         self.embedding.register_load_state_dict_post_hook(lambda *_: self._known_texts.clear())
 
@@ -91,8 +116,10 @@ class QueriedSeparation(nn.Module):
         `query`: a text or several. Raises ValueError without one, for a text without words, and for a mixture without samples, or with NaN.
         """
         texts = [query] if isinstance(query, str) else list(query or [])
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts): raise ValueError('say what to separate: query="the sound of violin", or several')
-        if not mixture.ndim or not mixture.shape[-1] or not torch.isfinite(mixture).all(): raise ValueError(f'a mixture is samples [..., T], one at least and all finite; got {list(mixture.shape)}')
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError('say what to separate: query="the sound of violin", or several')
+        if not mixture.ndim or not mixture.shape[-1] or not torch.isfinite(mixture).all():
+            raise ValueError(f'a mixture is samples [..., T], one at least and all finite; got {list(mixture.shape)}')
         mixture = mixture.to(self.log_temperature.dtype)
         spectrum, tokens = self._spectrum(mixture.reshape(-1, mixture.shape[-1])), self.texts(texts)[0]
         masks = self.masks(self.encode(spectrum), tokens.expand(len(spectrum), *tokens.shape))
@@ -102,30 +129,45 @@ class QueriedSeparation(nn.Module):
         "Tokens `[n, L, D]` and embeddings `[n, E]` of texts, zeros for ''. The last `TEXTS` of them are kept, until weights are loaded, or moved; after changing them otherwise, make a new method."
         new = [text for text in dict.fromkeys(texts) if text and text not in self._known_texts]
         if new:
-            with torch.no_grad(): found = zip(self.embedding.tokens(new).clone(), self.embedding.text(new).clone())
+            with torch.no_grad():
+                found = zip(self.embedding.tokens(new).clone(), self.embedding.text(new).clone())
             self._known_texts.update(zip(new, found))
-        nothing = [self.log_temperature.new_zeros(size).detach() for size in ((self.embedding.context, self.embedding.token_width), self.embedding.width)]
+        nothing = [
+            self.log_temperature.new_zeros(size).detach()
+            for size in ((self.embedding.context, self.embedding.token_width), self.embedding.width)
+        ]
         both = [self._known_texts[text] if text else nothing for text in texts]
-        while len(self._known_texts) > TEXTS: self._known_texts.popitem(last=False)
+        while len(self._known_texts) > TEXTS:
+            self._known_texts.popitem(last=False)
         return torch.stack([tokens for tokens, _ in both]), torch.stack([vector for _, vector in both])
 
     def presence(self, mixtures, texts: list[str], fit: dict):
         "Probabilities `[..., text]` that what texts name is in mixtures `[..., T]`, by what `calibrate` found. Raises ValueError for no list of texts."
-        if isinstance(texts, str) or not texts: raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
+        if isinstance(texts, str) or not texts:
+            raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
         return presence(self._cosines(mixtures, texts), fit)
 
-    def _cosines(self, sounds, texts): return self.embedding.audio(sounds.to(self.log_temperature.dtype), self.settings.rate) @ self.texts(texts)[1].mT
+    def _cosines(self, sounds, texts):
+        return self.embedding.audio(sounds.to(self.log_temperature.dtype), self.settings.rate) @ self.texts(texts)[1].mT
 
     def calibrate(self, examples) -> dict:
         "What a card shall tell beside scores: the `presence` of a sound by its cosine (see `fit_presence`), learned from `{'sources' [source, T], 'queries'}`; nothing where all are asked for the same."
         asked = [example['queries'] for example in examples]
         names = sorted(set().union(*asked) - {''})
         present = torch.tensor([[name in queries for name in names] for queries in asked])
-        if present.all(): return {}
-        with torch.inference_mode(): cosines = torch.stack([self._cosines(example['sources'].sum(0).to(self.log_temperature.device), names) for example in examples])
+        if present.all():
+            return {}
+        with torch.inference_mode():
+            cosines = torch.stack(
+                [
+                    self._cosines(example['sources'].sum(0).to(self.log_temperature.device), names)
+                    for example in examples
+                ]
+            )
         return {'presence': fit_presence(cosines.flatten(), present.flatten())}
 
-    def _spectrum(self, sounds): return stft(sounds, self.settings.n_fft, self.settings.hop)
+    def _spectrum(self, sounds):
+        return stft(sounds, self.settings.n_fft, self.settings.hop)
 
     def encode(self, spectrum):
         "What belongs to mixtures `[B, F, T']`, whatever their level."
@@ -135,10 +177,10 @@ class QueriedSeparation(nn.Module):
     def masks(self, state, tokens):
         "Masks `[B, K, F, T']` of what was encoded, by tokens `[B, K, L, D]`."
         masks = self.network.decode(state, tokens)
-        return torch.cat([masks, masks[..., -1:, :]], -2)                                          # half the rate follows its neighbour
+        return torch.cat([masks, masks[..., -1:, :]], -2)  # half the rate follows its neighbour
 
     def _sounds(self, masks, spectrum, length):
-        return istft(masks * spectrum[:, None], self.settings.n_fft, self.settings.hop, length)   # eq. 1
+        return istft(masks * spectrum[:, None], self.settings.n_fft, self.settings.hop, length)  # eq. 1
 
     def loss(self, batch):
         "Eq. 7 over the batch as `total`, and its terms; the weak terms where they have a weight and the batch has unsupervised examples."
@@ -146,25 +188,41 @@ class QueriedSeparation(nn.Module):
         magnitudes, whole = self._spectrum(mixtures).abs(), self._spectrum(mixtures.sum(1))
         state = self.encode(whole)
         masks = self.masks(state, self._tokens(batch['query']))
-        reconstruction = reconstruction_loss(masks * whole.abs()[:, None], magnitudes, self._weight(whole.abs()[:, None]))
+        reconstruction = reconstruction_loss(
+            masks * whole.abs()[:, None], magnitudes, self._weight(whole.abs()[:, None])
+        )
         weak = {name: reconstruction.new_zeros(()) for name in ('contrastive', 'consistency', 'absence')}
         if (self.settings.alpha or self.settings.beta or self.settings.delta) and unsupervised.any():
             weak = self._weak_terms(mixtures[unsupervised], batch['queries'][unsupervised])
         terms = self._total(reconstruction, unsupervised, weak)
-        if not self.settings.known_alpha or unsupervised.all(): return terms
+        if not self.settings.known_alpha or unsupervised.all():
+            return terms
         known = self._known_contrast(masks, whole, batch)
-        return terms | {'total': terms['total'] + self.settings.lambda_s * self.settings.known_alpha * known, 'known_contrastive': known.detach()}
+        return terms | {
+            'total': terms['total'] + self.settings.lambda_s * self.settings.known_alpha * known,
+            'known_contrastive': known.detach(),
+        }
 
     def _known_contrast(self, masks, spectrum, batch):
         "Eq. 3 for the answers to supervised examples, each of which should be one sound; mean. Source: section G.6, table 13."
         known, M = batch['supervised'], masks.shape[1]
-        texts, answers = bytes_to_texts(batch['query'][known]), self._sounds(masks[known], spectrum[known], batch['sources'].shape[-1])
+        texts, answers = (
+            bytes_to_texts(batch['query'][known]),
+            self._sounds(masks[known], spectrum[known], batch['sources'].shape[-1]),
+        )
         number = torch.arange(len(texts), device=masks.device)
-        return self._contrast(answers.flatten(0, 1), self.texts(texts)[1], texts, number, len(texts)).view(-1, M).sum(1).mean()
+        return (
+            self._contrast(answers.flatten(0, 1), self.texts(texts)[1], texts, number, len(texts))
+            .view(-1, M)
+            .sum(1)
+            .mean()
+        )
 
-    def _tokens(self, texts): return self.texts(bytes_to_texts(texts))[0].unflatten(0, texts.shape[:-1])
+    def _tokens(self, texts):
+        return self.texts(bytes_to_texts(texts))[0].unflatten(0, texts.shape[:-1])
 
-    def _weight(self, magnitude): return loudness(magnitude) if self.settings.weighting == 'loudness' else None
+    def _weight(self, magnitude):
+        return loudness(magnitude) if self.settings.weighting == 'loudness' else None
 
     def _weak_terms(self, mixtures, queries):
         "Eqs. 3 and 5, and the absence loss, for each mixture of mixtures; `mixtures [B, M, T]`, `queries [B, M, K, L]`. Algorithm 1, lines 9 to 14."
@@ -173,15 +231,29 @@ class QueriedSeparation(nn.Module):
         tokens, vectors = self.texts(texts)
         asked = mixtures if self.settings.singles == 'component' else mixtures.sum(1, keepdim=True).expand_as(mixtures)
         spectrum, magnitudes = self._spectrum(asked.flatten(0, 1)), self._spectrum(mixtures).abs()
-        counts, state, tokens = _counts(texts, (B, M, K)).to(magnitudes), self.encode(spectrum), tokens.view(B, M, K, *tokens.shape[1:])
+        counts, state, tokens = (
+            _counts(texts, (B, M, K)).to(magnitudes),
+            self.encode(spectrum),
+            tokens.view(B, M, K, *tokens.shape[1:]),
+        )
         singles = self.masks(state, tokens.flatten(0, 1))
-        weak = {'consistency': consistency_loss((singles * spectrum.abs()[:, None]).unflatten(0, (B, M)), magnitudes, self._weight(magnitudes), counts)}
+        weak = {
+            'consistency': consistency_loss(
+                (singles * spectrum.abs()[:, None]).unflatten(0, (B, M)), magnitudes, self._weight(magnitudes), counts
+            )
+        }
         weak |= {name: torch.zeros_like(weak['consistency']) for name in ('contrastive', 'absence')}
-        if self.settings.delta: weak['absence'] = self._absence(state, spectrum.abs(), tokens, counts)
-        heard = [i for i, text in enumerate(texts) if text and text not in texts[i - i % K:i]]                # each name of a mixture once
-        if not self.settings.alpha or not heard: return weak
+        if self.settings.delta:
+            weak['absence'] = self._absence(state, spectrum.abs(), tokens, counts)
+        heard = [
+            i for i, text in enumerate(texts) if text and text not in texts[i - i % K : i]
+        ]  # each name of a mixture once
+        if not self.settings.alpha or not heard:
+            return weak
         sounds = self._sounds(singles, spectrum, mixtures.shape[-1]).flatten(0, 1)[heard]
-        contrastive = self._contrast(sounds, vectors[heard], [texts[i] for i in heard], torch.tensor(heard, device=sounds.device) // K, B * M)
+        contrastive = self._contrast(
+            sounds, vectors[heard], [texts[i] for i in heard], torch.tensor(heard, device=sounds.device) // K, B * M
+        )
         return weak | {'contrastive': contrastive.view(B, M).sum(1)}
 
     def _absence(self, state, magnitudes, tokens, counts):
@@ -192,21 +264,43 @@ class QueriedSeparation(nn.Module):
     def _contrast(self, sounds, vectors, texts, mixture, mixtures):
         "Eq. 3 for each of the mixtures, in full precision."
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        labels = torch.tensor([numbers[text] for text in texts], device=sounds.device) if self.settings.duplicates == 'mask' else None
+        labels = (
+            torch.tensor([numbers[text] for text in texts], device=sounds.device)
+            if self.settings.duplicates == 'mask'
+            else None
+        )
         with torch.autocast(sounds.device.type, enabled=False):
             sounds, vectors = sounds.to(self.log_temperature.dtype), vectors.to(self.log_temperature.dtype)
-            return contrastive_loss(self.embedding.audio(sounds, self.settings.rate), vectors, mixture, self.log_temperature.exp(), labels, self.settings.denominator, self.settings.sides, mixtures)
+            return contrastive_loss(
+                self.embedding.audio(sounds, self.settings.rate),
+                vectors,
+                mixture,
+                self.log_temperature.exp(),
+                labels,
+                self.settings.denominator,
+                self.settings.sides,
+                mixtures,
+            )
 
     def _total(self, reconstruction, unsupervised, weak):
         s = self.settings
         known, mixed = reconstruction[~unsupervised], reconstruction[unsupervised]
-        taught = weak_supervision_loss(weak['contrastive'], weak['consistency'], mixed, s.alpha, s.beta, s.gamma) + s.delta * weak['absence'].mean() if len(mixed) else 0.
-        total = semi_supervised_loss(known.mean() if len(known) else 0., taught, s.lambda_s, s.lambda_u)
-        return {'total': total, 'reconstruction': reconstruction.mean().detach(), **{name: value.mean().detach() for name, value in weak.items()}}
+        taught = (
+            weak_supervision_loss(weak['contrastive'], weak['consistency'], mixed, s.alpha, s.beta, s.gamma)
+            + s.delta * weak['absence'].mean()
+            if len(mixed)
+            else 0.0
+        )
+        total = semi_supervised_loss(known.mean() if len(known) else 0.0, taught, s.lambda_s, s.lambda_u)
+        return {
+            'total': total,
+            'reconstruction': reconstruction.mean().detach(),
+            **{name: value.mean().detach() for name, value in weak.items()},
+        }
 
 
 def _counts(texts, shape):
     "How often each answer counts in the sum over its mixture, `[B, M, K]`: not at all without a text, half where it is asked twice."
     K = shape[-1]
-    rows = [texts[i:i + K] for i in range(0, len(texts), K)]
-    return torch.tensor([[1 / Counter(row)[text] if text else 0. for text in row] for row in rows]).view(shape)
+    rows = [texts[i : i + K] for i in range(0, len(texts), K)]
+    return torch.tensor([[1 / Counter(row)[text] if text else 0.0 for text in row] for row in rows]).view(shape)

@@ -22,8 +22,12 @@ class ShapeFrames(PreparedMixtures):
 
     Raises ValueError for fewer than two shapes.
     """
+
     def __init__(self, shapes, size: int, settings: SceneSettings, seed: int):
-        if len(shapes) < 2: raise ValueError(f'{len(shapes)} shape(s) that nothing sounds by are left to learn from; two are needed: let fewer labels sound')
+        if len(shapes) < 2:
+            raise ValueError(
+                f'{len(shapes)} shape(s) that nothing sounds by are left to learn from; two are needed: let fewer labels sound'
+            )
         self.shapes, self.size, self.settings, self.seed, self.epoch = list(shapes), size, settings, seed, 0
 
     @classmethod
@@ -31,21 +35,36 @@ class ShapeFrames(PreparedMixtures):
         "Frames of the shapes that stand for no label of the prepared scenes (in videos, none does), as many as the method can name, by an experiment's settings `scene`; of the scenes' size, unless that is among them."
         used = [] if 'videos' in prepared.card else shapes_of(prepared.card['labels']).values()
         shapes = [shape for shape in SHAPES if shape not in used]
-        return cls(shapes[:settings['settings']['shapes']], size, SceneSettings(**{'size': prepared.card['size'], **settings.get('scene', {}), 'sounding': (1, 1), 'silent': (0, 0)}), seed)
+        return cls(
+            shapes[: settings['settings']['shapes']],
+            size,
+            SceneSettings(
+                **{'size': prepared.card['size'], **settings.get('scene', {}), 'sounding': (1, 1), 'silent': (0, 0)}
+            ),
+            seed,
+        )
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int, size: int = 500):
         "Frames that training doesn't see, always the same."
-        return cls.from_settings(prepared, settings, size, 10 ** 6)
+        return cls.from_settings(prepared, settings, size, 10**6)
 
-    def set_epoch(self, epoch: int): self.epoch = epoch
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
 
-    def __len__(self): return self.size
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.epoch, index])
         number = int(rng.integers(len(self.shapes)))
-        scene = draw_scene(self.shapes, self.settings, rng, sounding=[self.shapes[number]], shapes={shape: shape for shape in self.shapes})
+        scene = draw_scene(
+            self.shapes,
+            self.settings,
+            rng,
+            sounding=[self.shapes[number]],
+            shapes={shape: shape for shape in self.shapes},
+        )
         return {'image': self.picture(render_scene(scene, self.settings.size)), 'shape': number}
 
     def picture(self, shown: dict) -> torch.Tensor:
@@ -55,11 +74,12 @@ class ShapeFrames(PreparedMixtures):
 
 class ShapeCrops(ShapeFrames):
     "Objects as they are cut out of prepared scenes, among others that may hide them, in the place of what a detector learned from: `{'image' [3, c, c], 'shape'}`."
+
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "Of scenes as they were prepared, in frames no wider than two crops, which are drawn sooner; of all shapes, those that stand for labels first."
         card, used = prepared.card, list(shapes_of(prepared.card['labels']).values())
-        scene = SceneSettings(**{**card['scene'], 'size': min(card['size'], 2 * card['crop']), 'visible': 0.})
+        scene = SceneSettings(**{**card['scene'], 'size': min(card['size'], 2 * card['crop']), 'visible': 0.0})
         data = cls(used + [shape for shape in SHAPES if shape not in used], size, scene, seed)
         data.side = card['crop']
         return data
@@ -72,12 +92,14 @@ class ShapeCrops(ShapeFrames):
 @dataclass(frozen=True)
 class ShapeSettings:
     "Settings of naming shapes: `visual`, of the encoder (see `ResNet18`), `shapes`, how many there are."
+
     visual: dict = field(default_factory=dict)
     shapes: int = 9
 
 
 class ShapeTraining(nn.Module):
     "An image encoder that learns to name shapes, as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'shape' [B]}`. What starts from it takes its `encoders.image`."
+
     settings_class = ShapeSettings
 
     def __init__(self, settings: ShapeSettings = ShapeSettings()):
@@ -93,4 +115,7 @@ class ShapeTraining(nn.Module):
     def loss(self, batch) -> dict:
         "Mean cross-entropy as `total`, and the share of frames that are named right."
         logits = self(batch['image'])
-        return {'total': F.cross_entropy(logits, batch['shape']), 'right': (logits.argmax(1) == batch['shape']).float().mean().detach()}
+        return {
+            'total': F.cross_entropy(logits, batch['shape']),
+            'right': (logits.argmax(1) == batch['shape']).float().mean().detach(),
+        }

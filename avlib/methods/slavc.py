@@ -24,8 +24,8 @@ def bag_scores(loc, temperature: float) -> torch.Tensor:
 
 def split_scores(loc, avc, temperature: float, pool: str = 'max') -> torch.Tensor:
     "Logarithms `[i, j]` of the largest P of sound i in frame j, or of the sum of P, of cosines `[i, j, h, w]`. Source: eqs. 3 to 5."
-    log_loc = (loc / temperature).flatten(-2).log_softmax(-1)                                   # eq. 3
-    log_avc = (avc / temperature).flatten(-2).log_softmax(0)                                    # eq. 4
+    log_loc = (loc / temperature).flatten(-2).log_softmax(-1)  # eq. 3
+    log_avc = (avc / temperature).flatten(-2).log_softmax(0)  # eq. 4
     log_p = log_loc + log_avc
     return log_p.amax(-1) if pool == 'max' else log_p.logsumexp(-1)
 
@@ -43,20 +43,28 @@ class SlavcSettings(LocalizerSettings):
     `dim`: of the projections. `visual_dropout`, `audio_dropout`: of what the encoders put out. `momentum`: m of the slow encoders, None for none.
     `split`: eqs. 3 to 5, else eq. 1. `pool`: over places, 'max' (paper) or 'sum' (released). Raises ValueError for shares outside [0, 1), a temperature that isn't positive, and other pools.
     """
+
     dim: int = 512
-    temperature: float = .03
-    visual_dropout: float = .9
+    temperature: float = 0.03
+    visual_dropout: float = 0.9
     audio_dropout: float = 0.0
-    momentum: float | None = .999
+    momentum: float | None = 0.999
     split: bool = True
     pool: str = 'max'
 
     def __post_init__(self):
         super().__post_init__()
-        shares = {'visual_dropout': self.visual_dropout, 'audio_dropout': self.audio_dropout, 'momentum': self.momentum or 0.}
-        if wrong := [name for name, share in shares.items() if not 0 <= share < 1]: raise ValueError(f'{wrong[0]} lies in [0, 1); got {shares[wrong[0]]}')
-        if not self.temperature > 0 or self.dim < 1: raise ValueError(f'temperature and dim are positive; got {self.temperature}, {self.dim}')
-        if self.pool not in POOLS: raise ValueError(f'pool is one of {", ".join(POOLS)}; got "{self.pool}"')
+        shares = {
+            'visual_dropout': self.visual_dropout,
+            'audio_dropout': self.audio_dropout,
+            'momentum': self.momentum or 0.0,
+        }
+        if wrong := [name for name, share in shares.items() if not 0 <= share < 1]:
+            raise ValueError(f'{wrong[0]} lies in [0, 1); got {shares[wrong[0]]}')
+        if not self.temperature > 0 or self.dim < 1:
+            raise ValueError(f'temperature and dim are positive; got {self.temperature}, {self.dim}')
+        if self.pool not in POOLS:
+            raise ValueError(f'pool is one of {", ".join(POOLS)}; got "{self.pool}"')
 
 # %% ../../nbs/methods/slavc.ipynb #0000000e
 class Slavc(Localizer):
@@ -64,39 +72,62 @@ class Slavc(Localizer):
 
     Of its maps 'loc' and 'avc' are the two cosines, 'both' their sum, eq. 7; without the split 'loc' is all there is (table 4d).
     """
+
     settings_class = SlavcSettings
     needless = {'guide': False, 'momentum': None}
 
     def __init__(self, settings: SlavcSettings = SlavcSettings()):
         super().__init__(settings)
         heads = ('loc', 'avc') if settings.split else ('loc',)
-        self.of_image = nn.ModuleDict({head: nn.Linear(self.encoders['image'].channels, settings.dim) for head in heads})
-        self.of_sound = nn.ModuleDict({head: nn.Linear(self.encoders['sound'].channels, settings.dim) for head in heads})
+        self.of_image = nn.ModuleDict(
+            {head: nn.Linear(self.encoders['image'].channels, settings.dim) for head in heads}
+        )
+        self.of_sound = nn.ModuleDict(
+            {head: nn.Linear(self.encoders['sound'].channels, settings.dim) for head in heads}
+        )
         self.slow = None if settings.momentum is None else copy.deepcopy(self.encoders).requires_grad_(False)
 
-    def copies(self): return {**super().copies(), 'slow': self.encoders}
+    def copies(self):
+        return {**super().copies(), 'slow': self.encoders}
 
     def loss(self, batch) -> dict:
         "Eq. 6, or 5 or 1, as `total`."
-        if self.slow is not None and self.training: self._follow()
+        if self.slow is not None and self.training:
+            self._follow()
         image, sound = self.features(batch['image'], batch['audio'])
-        image, sound = F.dropout(image, self.settings.visual_dropout, self.training), F.dropout(sound, self.settings.audio_dropout, self.training)
-        if self.slow is None: slow_image, slow_sound = image, sound
+        image, sound = (
+            F.dropout(image, self.settings.visual_dropout, self.training),
+            F.dropout(sound, self.settings.audio_dropout, self.training),
+        )
+        if self.slow is None:
+            slow_image, slow_sound = image, sound
         else:
-            with torch.no_grad(): slow_image, slow_sound = self.features(batch['image'], batch['audio'], self.slow)
+            with torch.no_grad():
+                slow_image, slow_sound = self.features(batch['image'], batch['audio'], self.slow)
         return {'total': matching_loss(self._scores(sound, slow_image), self._scores(slow_sound, image))}
 
     @torch.no_grad()
     def _follow(self):
-        for slow, fast in zip(self.slow.parameters(), self.encoders.parameters()): slow.lerp_(fast, 1 - self.settings.momentum)
+        for slow, fast in zip(self.slow.parameters(), self.encoders.parameters()):
+            slow.lerp_(fast, 1 - self.settings.momentum)
 
     def _scores(self, sound, image):
-        cosines = [similarity(self.of_sound[head](sound), at_places(self.of_image[head], image)) for head in self.of_image]
-        return split_scores(*cosines, self.settings.temperature, self.settings.pool) if self.settings.split else bag_scores(*cosines, self.settings.temperature)
+        cosines = [
+            similarity(self.of_sound[head](sound), at_places(self.of_image[head], image)) for head in self.of_image
+        ]
+        return (
+            split_scores(*cosines, self.settings.temperature, self.settings.pool)
+            if self.settings.split
+            else bag_scores(*cosines, self.settings.temperature)
+        )
 
     @property
-    def judges(self): return self.encoders if self.slow is None else self.slow
+    def judges(self):
+        return self.encoders if self.slow is None else self.slow
 
     def _maps(self, places, sounds):
-        cosines = {head: own_similarity(self.of_sound[head](sounds), at_places(self.of_image[head], places)) for head in self.of_image}
+        cosines = {
+            head: own_similarity(self.of_sound[head](sounds), at_places(self.of_image[head], places))
+            for head in self.of_image
+        }
         return {'both': sum(cosines.values()), **cosines}

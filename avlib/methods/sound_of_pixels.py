@@ -19,6 +19,7 @@ from ..models.separator import SeparatorUNet
 @dataclass(frozen=True)
 class PixelSettings:
     "`rate` in Hz, `n_fft` and `hop` in samples, `rows` of the warped spectrogram; `components` K; `visual`: of the encoder of frames (see `ResNet18`), `unet`: of what hears. The defaults are the paper's."
+
     rate: int = 11025
     n_fft: int = 1022
     hop: int = 256
@@ -30,6 +31,7 @@ class PixelSettings:
 
 class SoundOfPixels(SeenSeparation):
     "Separation of videos by their frames, as a method: `loss(batch)` of `{'audio' [B, V, T], 'image' [B, V, 3, H, W]}`. The encoder of frames doesn't learn, what reads from it does."
+
     settings_class = PixelSettings
 
     def __init__(self, settings: PixelSettings = PixelSettings()):
@@ -37,24 +39,30 @@ class SoundOfPixels(SeenSeparation):
         self.settings = settings
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual)}).requires_grad_(False)
         self.pixels = nn.Conv2d(self.encoders['image'].channels, settings.components, 3, padding=1)
-        self.separator = SeparatorUNet(**{'condition': settings.components, **settings.unet, 'outputs': settings.components})
-        self.asked = nn.Parameter(torch.zeros(self.separator.condition))                                 # at the bottleneck: the same for all
+        self.separator = SeparatorUNet(
+            **{'condition': settings.components, **settings.unet, 'outputs': settings.components}
+        )
+        self.asked = nn.Parameter(torch.zeros(self.separator.condition))  # at the bottleneck: the same for all
         self.weight, self.bias = nn.Parameter(torch.ones(settings.components)), nn.Parameter(torch.zeros(()))
 
     def looks(self, image) -> torch.Tensor:
         "How much of each component frames `[n, 3, H, W]` sound like, `[n, K]` from 0 to 1."
-        with torch.no_grad(): features = self.encoders['image'].eval()(image)
+        with torch.no_grad():
+            features = self.encoders['image'].eval()(image)
         return torch.sigmoid(self.pixels(features).amax((-2, -1)))
 
     def logits(self, spectrogram, seen: dict) -> torch.Tensor:
         "Of masks `[B, V, F, T]` of logarithmic magnitudes `[B, F, T]`."
-        components = self.separator.features(self.separator.encode(spectrogram), self.asked.expand(len(spectrogram), 1, -1))[:, 0]
+        components = self.separator.features(
+            self.separator.encode(spectrogram), self.asked.expand(len(spectrogram), 1, -1)
+        )[:, 0]
         looks = self.looks(seen['image']).unflatten(0, (len(spectrogram), -1))
         return torch.einsum('bvk,bkft->bvft', self.weight * looks, components) + self.bias
 
     def masks(self, spectrogram, seen: dict, objects: int = 1) -> torch.Tensor:
         "`[B, V, 1, F, T]`: a video is one object. Raises ValueError for more."
-        if objects != 1: raise ValueError(f'the sound of pixels knows one object a video; got {objects}')
+        if objects != 1:
+            raise ValueError(f'the sound of pixels knows one object a video; got {objects}')
         return torch.sigmoid(self.logits(spectrogram, seen))[:, :, None]
 
     def loss(self, batch) -> dict:

@@ -30,6 +30,7 @@ class SpatialSettings:
     `binary`: each bin goes to one source, instead of being shared by posteriors. `draws`: of the Monte Carlo estimate of eq. 5. `seed`: of clustering and draws.
     `cue`: 'phase', the paper's, or 'delay' (see `cluster_by_delay`), which needs none of τ, dimensions and draws, but the `longest` delay either way, in samples (6.4: microphones 27 cm apart).
     """
+
     sources: int = 2
     n_fft: int = 256
     hop: int = 64
@@ -43,16 +44,23 @@ class SpatialSettings:
     longest: float = 6.4
 
     def __post_init__(self):
-        if self.cue not in CUES: raise ValueError(f'cue is one of {", ".join(CUES)}; got "{self.cue}"')
-        if self.sources < 2: raise ValueError(f'clustering needs sources >= 2; got {self.sources}')
-        if self.dimensions not in (1, 2): raise ValueError(f'dimensions is 1 or 2; got {self.dimensions}')
-        if self.peak <= 0: raise ValueError(f'peak is above 0; got {self.peak}')
-        if self.draws < 2: raise ValueError(f'draws is 2 or more; got {self.draws}')
-        if not 0 < self.longest < math.inf: raise ValueError(f'longest is above 0, and finite; got {self.longest}')
+        if self.cue not in CUES:
+            raise ValueError(f'cue is one of {", ".join(CUES)}; got "{self.cue}"')
+        if self.sources < 2:
+            raise ValueError(f'clustering needs sources >= 2; got {self.sources}')
+        if self.dimensions not in (1, 2):
+            raise ValueError(f'dimensions is 1 or 2; got {self.dimensions}')
+        if self.peak <= 0:
+            raise ValueError(f'peak is above 0; got {self.peak}')
+        if self.draws < 2:
+            raise ValueError(f'draws is 2 or more; got {self.draws}')
+        if not 0 < self.longest < math.inf:
+            raise ValueError(f'longest is above 0, and finite; got {self.longest}')
 
 
 class Clustering(NamedTuple):
     "The feature of every bin `[scene, F·T', D]`, the mixture fitted to those that are heard, `posteriors [scene, N, F·T']`, and C_cl and C_JSD `[scene]`."
+
     features: torch.Tensor
     mixture: GaussianMixture
     posteriors: torch.Tensor
@@ -62,28 +70,37 @@ class Clustering(NamedTuple):
 
 def cluster(spectrum: torch.Tensor, settings: SpatialSettings) -> Clustering:
     "Equations 1 to 5 for stereo spectra `[scene, 2, F, T']`, scaled to `settings.peak` in time."
-    points = spatial_features(spectrum).flatten(1, 2)                                      # [scene, F·T', 2]
-    window = settings.n_fft / 256                                                          # of which the paper's level is told
-    heard = (spectrum[:, 0].abs() > window * 10 ** (settings.threshold_db / 20)).flatten(1)   # eq. 2
+    points = spatial_features(spectrum).flatten(1, 2)  # [scene, F·T', 2]
+    window = settings.n_fft / 256  # of which the paper's level is told
+    heard = (spectrum[:, 0].abs() > window * 10 ** (settings.threshold_db / 20)).flatten(1)  # eq. 2
     kept, weights = _gather(points, heard, max(16, settings.sources))
     mean, axes = principal_axes(kept, weights, settings.dimensions)
-    if settings.dimensions == 2: mean, axes = torch.zeros_like(mean), torch.eye(2).to(axes).expand_as(axes)
+    if settings.dimensions == 2:
+        mean, axes = torch.zeros_like(mean), torch.eye(2).to(axes).expand_as(axes)
     kept, phi = project(kept, mean, axes), project(points, mean.to(points), axes.to(points))
     mixture = fit_gmm(kept, settings.sources, weights, seed=settings.seed).mixture
     gamma = posteriors(GaussianMixture(*(part.to(phi) for part in mixture)), phi)
-    return Clustering(phi, mixture, gamma, cluster_equality(gamma), clustering_fit(kept, weights, mixture, settings.draws, settings.seed))
+    return Clustering(
+        phi,
+        mixture,
+        gamma,
+        cluster_equality(gamma),
+        clustering_fit(kept, weights, mixture, settings.draws, settings.seed),
+    )
 
 
 def _gather(points, heard, least):
     "The heard points of each scene in double precision, padded to one length, `least` at least (there must be one for each cluster, even in silence), and weights of 1 and 0."
     kept = pad_sequence([p[h] for p, h in zip(points, heard)], batch_first=True).double()
-    if kept.shape[1] < least: kept = nn.functional.pad(kept, (0, 0, 0, least - kept.shape[1]))
+    if kept.shape[1] < least:
+        kept = nn.functional.pad(kept, (0, 0, 0, least - kept.shape[1]))
     return kept, (torch.arange(kept.shape[1], device=heard.device) < heard.sum(1, keepdim=True)).to(kept)
 
 # %% ../../nbs/methods/spatial.ipynb #00000007
 class SpatialResult(NamedTuple):
     """What was found in `stereo [..., 2, T]`: `masks` and `posteriors` `[..., N, F, T']`, `estimates [..., N, T]`, `confidence [..., F, T']` with α = 1,
     and of that the measures of the whole scene, `c_cl` and `c_jsd` `[...]`, and of its bins, `c_post [..., F, T']`."""
+
     masks: torch.Tensor
     posteriors: torch.Tensor
     estimates: torch.Tensor
@@ -98,6 +115,7 @@ class SpatialClustering(nn.Module):
 
     Raises ValueError for signals that are not `[..., 2, T]`, or hold NaN or infinity.
     """
+
     settings_class = SpatialSettings
 
     def __init__(self, settings: SpatialSettings = SpatialSettings()):
@@ -107,22 +125,33 @@ class SpatialClustering(nn.Module):
     def forward(self, stereo: torch.Tensor) -> SpatialResult:
         _check(stereo)
         scenes = stereo.reshape(-1, *stereo.shape[-2:])
-        parts = [self._separate(part) for part in scenes.split(AT_ONCE if stereo.device.type == 'cpu' else max(len(scenes), 1))]
-        return SpatialResult(*(torch.cat(whole).reshape(stereo.shape[:-2] + whole[0].shape[1:]) for whole in zip(*parts)))
+        parts = [
+            self._separate(part)
+            for part in scenes.split(AT_ONCE if stereo.device.type == 'cpu' else max(len(scenes), 1))
+        ]
+        return SpatialResult(
+            *(torch.cat(whole).reshape(stereo.shape[:-2] + whole[0].shape[1:]) for whole in zip(*parts))
+        )
 
     def separate(self, mixture: torch.Tensor, query=None) -> torch.Tensor:
         "Estimates `[..., N, T]` of a stereo mixture `[..., 2, T]`. Raises ValueError for a query."
-        if query is not None: raise ValueError('spatial clustering separates without a query; leave it out')
+        if query is not None:
+            raise ValueError('spatial clustering separates without a query; leave it out')
         return self(mixture).estimates
 
     def images(self, stereo: torch.Tensor) -> torch.Tensor:
         "Estimates at both microphones, `[..., 2, N, T]`, of a stereo mixture `[..., 2, T]`: its masks on either channel."
         spectrum = stft(stereo, self.settings.n_fft, self.settings.hop)
-        return istft(self(stereo).masks[..., None, :, :, :] * spectrum[..., :, None, :, :], self.settings.n_fft, self.settings.hop, stereo.shape[-1])
+        return istft(
+            self(stereo).masks[..., None, :, :, :] * spectrum[..., :, None, :, :],
+            self.settings.n_fft,
+            self.settings.hop,
+            stereo.shape[-1],
+        )
 
     def _separate(self, stereo):
         s = self.settings
-        spectrum = stft(stereo, s.n_fft, s.hop)                                            # [scene, 2, F, T']
+        spectrum = stft(stereo, s.n_fft, s.hop)  # [scene, 2, F, T']
         peak = stereo.abs().amax((-1, -2)).clamp_min(1e-20)
         scaled = spectrum * (s.peak / peak)[:, None, None, None]
         found = cluster_by_delay(scaled, s.sources, s.longest) if s.cue == 'delay' else cluster(scaled, s)
@@ -135,10 +164,11 @@ class SpatialClustering(nn.Module):
         return SpatialResult(masks, gamma, estimates, grid(confidence(*measures, c_post)), *measures, grid(c_post))
 
 
-AT_ONCE = 8                     # scenes: more would not stay in a processor's cache
+AT_ONCE = 8  # scenes: more would not stay in a processor's cache
 
 
 def _check(stereo):
     if not stereo.is_floating_point() or stereo.ndim < 2 or stereo.shape[-2] != 2 or stereo.shape[-1] == 0:
         raise ValueError(f'spatial clustering needs two channels, [..., 2, T]; got {list(stereo.shape)} {stereo.dtype}')
-    if not torch.isfinite(stereo).all(): raise ValueError('the recording holds NaN or infinite samples')
+    if not torch.isfinite(stereo).all():
+        raise ValueError('the recording holds NaN or infinite samples')

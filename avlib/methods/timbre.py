@@ -19,14 +19,16 @@ from ..models.joint_embedding import build_embedding
 # %% ../../nbs/methods/timbre.ipynb #00000005
 class TimbreClassifier(nn.Module):
     "Logits of `classes` (labels) for sounds, by an encoder with the architecture of a joint embedding (its settings, with its `name`)."
-    SPREAD = 10.0            # unit vectors leave a linear layer little room
+
+    SPREAD = 10.0  # unit vectors leave a linear layer little room
 
     def __init__(self, classes, embedding: dict):
         super().__init__()
         self.numbers = {query_of(label): number for number, label in enumerate(classes)}
         self.encoder = build_embedding(**embedding)
         for module in self.encoder.modules():
-            if hasattr(module, 'reset_parameters'): module.reset_parameters()
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
         self.head = nn.Linear(self.encoder.width, len(self.numbers))
 
     def forward(self, waveform, rate: int):
@@ -38,7 +40,10 @@ class TimbreClassifier(nn.Module):
         targets = self.head.weight.new_zeros(len(texts), len(self.numbers))
         for row, queries in zip(targets, texts):
             for text in filter(None, queries):
-                if text not in self.numbers: raise ValueError(f'the classifier has no class for "{text}"; there is {", ".join(self.numbers)}: name all labels in the setting "classes"')
+                if text not in self.numbers:
+                    raise ValueError(
+                        f'the classifier has no class for "{text}"; there is {", ".join(self.numbers)}: name all labels in the setting "classes"'
+                    )
                 row[self.numbers[text]] = 1
         return targets
 
@@ -51,24 +56,29 @@ def classification_loss(logits, targets):
 @dataclass(frozen=True)
 class TimbreSettings(QueriedSettings):
     "Settings of queried separation, and `classes`, the labels of the corpus; `concurrent`: the classifier learns along with the separation. Raises ValueError for fewer than two classes."
+
     classes: tuple = ()
     concurrent: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        if len(set(self.classes)) < 2: raise ValueError(f'a classifier tells two classes apart or more; name the labels of the corpus in the setting "classes"; got {list(self.classes)}')
+        if len(set(self.classes)) < 2:
+            raise ValueError(
+                f'a classifier tells two classes apart or more; name the labels of the corpus in the setting "classes"; got {list(self.classes)}'
+            )
 
 
 def tagging_loss(classifier, batch, rate):
     "Mean loss of naming all that is in each of the mixtures `sources [B, M, K, T]`, by `queries [B, M, K, L]`."
     texts = bytes_to_texts(batch['queries'])
     K = batch['queries'].shape[2]
-    targets = classifier.targets([texts[i:i + K] for i in range(0, len(texts), K)])
+    targets = classifier.targets([texts[i : i + K] for i in range(0, len(texts), K)])
     return classification_loss(classifier(batch['sources'].sum(2).flatten(0, 1), rate), targets).mean()
 
 # %% ../../nbs/methods/timbre.ipynb #00000009
 class TimbreTraining(nn.Module):
     "Training of a classifier on mixtures, as a method: `loss(batch)`; of its settings, those of the classifier count."
+
     settings_class = TimbreSettings
 
     def __init__(self, settings: TimbreSettings):
@@ -82,6 +92,7 @@ class TimbreTraining(nn.Module):
 
 class TimbreSeparation(QueriedSeparation):
     "Queried separation with a classifier's loss in the place of the contrastive one."
+
     settings_class = TimbreSettings
 
     def __init__(self, settings: TimbreSettings):
@@ -91,7 +102,8 @@ class TimbreSeparation(QueriedSeparation):
     def loss(self, batch):
         "Eq. 7 over the batch as `total`, and its terms; a concurrent classifier's own loss beside them."
         terms = super().loss(batch)
-        if not self.settings.concurrent: return terms
+        if not self.settings.concurrent:
+            return terms
         own = tagging_loss(self.classifier, batch, self.settings.rate)
         return terms | {'total': terms['total'] + own, 'classifier': own.detach()}
 
@@ -99,5 +111,9 @@ class TimbreSeparation(QueriedSeparation):
         "The classifier's loss for each of the mixtures; its weights are fixed here."
         fixed = {name: weight.detach() for name, weight in self.classifier.named_parameters()}
         with torch.autocast(sounds.device.type, enabled=False):
-            logits = functional_call(self.classifier, fixed, (sounds.to(self.log_temperature.dtype), self.settings.rate))
-        return mean_of_mixtures(classification_loss(logits, self.classifier.targets([[text] for text in texts])), mixture, mixtures)
+            logits = functional_call(
+                self.classifier, fixed, (sounds.to(self.log_temperature.dtype), self.settings.rate)
+            )
+        return mean_of_mixtures(
+            classification_loss(logits, self.classifier.targets([[text] for text in texts])), mixture, mixtures
+        )

@@ -23,6 +23,7 @@ class UnaskedSettings(MixITSettings):
 
     `n_fft`, `hop` in samples. `unet`: settings of the network. `targets`: 'sources', for PIT where they are known and MixIT elsewhere, or 'mixtures', for MixPIT. Raises ValueError for other choices.
     """
+
     n_fft: int = 1024
     hop: int = 256
     unet: dict = field(default_factory=dict)
@@ -30,12 +31,15 @@ class UnaskedSettings(MixITSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.targets not in TARGETS: raise ValueError(f'targets is one of {", ".join(TARGETS)}; got "{self.targets}"')
-        if self.tdcn: raise ValueError('masks come from a U-Net: give its sizes as unet, and leave tdcn out')
+        if self.targets not in TARGETS:
+            raise ValueError(f'targets is one of {", ".join(TARGETS)}; got "{self.targets}"')
+        if self.tdcn:
+            raise ValueError('masks come from a U-Net: give its sizes as unet, and leave tdcn out')
 
 
 class Masks(nn.Module):
     "The U-Net's masks on mixtures, `[B, T] -> [B, source, T]`, with learned vectors `outputs [source, 1, D]` in the place of queries."
+
     def __init__(self, sources: int, n_fft: int, hop: int, unet: dict):
         super().__init__()
         self.n_fft, self.hop, self.unet = n_fft, hop, ConditionalUNet(**unet)
@@ -44,12 +48,13 @@ class Masks(nn.Module):
     def forward(self, mixture):
         spectrum = stft(mixture, self.n_fft, self.hop)
         masks = self.unet(spectrum[..., :-1, :].abs(), self.outputs.expand(len(mixture), *self.outputs.shape))
-        masks = torch.cat([masks, masks[..., -1:, :]], -2)                                         # half the rate follows its neighbour
+        masks = torch.cat([masks, masks[..., -1:, :]], -2)  # half the rate follows its neighbour
         return istft(masks * spectrum[:, None], self.n_fft, self.hop, mixture.shape[-1])
 
 
 class UnaskedSeparation(MixIT):
     "PIT, MixIT or MixPIT by masks as a method: `loss(batch)` and `separate(mixture)` as `MixIT` has them; with `targets` 'mixtures', these are the sounds to be told apart."
+
     settings_class = UnaskedSettings
 
     def __init__(self, settings: UnaskedSettings = UnaskedSettings()):
@@ -60,5 +65,8 @@ class UnaskedSeparation(MixIT):
     def loss(self, batch):
         "Mean loss in dB over the batch as `total`, and its parts."
         if self.settings.targets == 'mixtures':
-            batch = {'sources': batch['sources'].sum(2, keepdim=True), 'supervised': torch.ones_like(batch['supervised'])}
+            batch = {
+                'sources': batch['sources'].sum(2, keepdim=True),
+                'supervised': torch.ones_like(batch['supervised']),
+            }
         return super().loss(batch)

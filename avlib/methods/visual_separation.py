@@ -18,14 +18,20 @@ class SeenSeparation(nn.Module):
         "Magnitudes on logarithmic frequencies, `[..., T] -> [..., rows, T']`."
         return to_log_frequency(self._stft(audio).abs(), self.settings.rows)
 
-    def _stft(self, audio): return stft(audio, self.settings.n_fft, self.settings.hop)
+    def _stft(self, audio):
+        return stft(audio, self.settings.n_fft, self.settings.hop)
 
     def separate(self, mixture, seen: dict, objects: int = 1) -> torch.Tensor:
         "Sounds `[V, K, T]` in a mixture `[T]`, of V videos of which `seen` tells, so many `objects` of each before what none of them explains, where a method has that."
         spectrum = self._stft(mixture)
         warped = to_log_frequency(spectrum.abs(), self.settings.rows)[None]
         masks = self.masks(logarithm(warped), seen, objects)[0]
-        return istft(to_linear_frequency(masks, spectrum.shape[-2]) * spectrum, self.settings.n_fft, self.settings.hop, mixture.shape[-1])
+        return istft(
+            to_linear_frequency(masks, spectrum.shape[-2]) * spectrum,
+            self.settings.n_fft,
+            self.settings.hop,
+            mixture.shape[-1],
+        )
 
 
 def logarithm(magnitudes) -> torch.Tensor:

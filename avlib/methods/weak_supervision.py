@@ -24,7 +24,8 @@ def reconstruction_loss(estimates, mixtures, weight=None):
 
     Raises ValueError for unequal shapes. Source: Mahmud et al. 2024, eq. 2.
     """
-    if estimates.shape != mixtures.shape: raise ValueError(f'every mixture needs its estimate; got {list(estimates.shape)} and {list(mixtures.shape)}')
+    if estimates.shape != mixtures.shape:
+        raise ValueError(f'every mixture needs its estimate; got {list(estimates.shape)} and {list(mixtures.shape)}')
     return l1(estimates, mixtures, weight).sum(-1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000008
@@ -33,37 +34,46 @@ def consistency_loss(singles, mixtures, weight=None, present=None):
 
     `present [B, M, K]`: how often a sound counts, for mixtures with fewer than K (0), or with a query asked twice (1/2). Source: Mahmud et al. 2024, eq. 5.
     """
-    if present is not None: singles = present[..., None, None] * singles
+    if present is not None:
+        singles = present[..., None, None] * singles
     return l1(singles.sum(2), mixtures, weight).sum(-1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #0000000b
 DENOMINATORS, SIDES = ('block', 'row'), ('both', 'audio')
 
 
-def contrastive_loss(audio, text, mixture, temperature, labels=None, denominator: str = 'block', sides: str = 'both', mixtures: int = 0):
+def contrastive_loss(
+    audio, text, mixture, temperature, labels=None, denominator: str = 'block', sides: str = 'both', mixtures: int = 0
+):
     """Loss of every mixture, `[mixtures]`, from embedded sounds and their names, `audio`, `text` `[n, E]`, of any lengths.
 
     `mixture [n]`: the number i of the mixture that a sound belongs to, from 0. `temperature`: τ, a number or a tensor. `labels [n]`: classes; sounds and names of one class that aren't a pair don't count.
     `denominator`: the 'block' of eq. 3, or a 'row' of it, as is common. `sides`: 'both', or of the 'audio' only. `mixtures`: how many there are, at least up to the last that is named; the loss is 0 for those without a sound. Raises ValueError for other choices. Source: Mahmud et al. 2024, eqs. 3 and 4.
     """
     for name, value, known in (('denominator', denominator, DENOMINATORS), ('sides', sides, SIDES)):
-        if value not in known: raise ValueError(f'{name} is one of {", ".join(known)}; got "{value}"')
-    c = torch.nn.functional.normalize(audio, dim=-1) @ torch.nn.functional.normalize(text, dim=-1).mT       # c_ikjt, [n, n]
+        if value not in known:
+            raise ValueError(f'{name} is one of {", ".join(known)}; got "{value}"')
+    c = torch.nn.functional.normalize(audio, dim=-1) @ torch.nn.functional.normalize(text, dim=-1).mT  # c_ikjt, [n, n]
     logits = (c / temperature).masked_fill(_other_pairs(labels, len(c), c.device), -torch.inf)
-    log_zeta = [logits.diag() - _log_denominator(side, mixture, denominator) for side in (logits, logits.mT)[:1 if sides == 'audio' else 2]]
+    log_zeta = [
+        logits.diag() - _log_denominator(side, mixture, denominator)
+        for side in (logits, logits.mT)[: 1 if sides == 'audio' else 2]
+    ]
     return -mean_of_mixtures(torch.stack(log_zeta).mean(0), mixture, mixtures)
 
 
 def _other_pairs(labels, n, device):
     "Where a sound and a name are of one class, but no pair, `[n, n]`."
-    if labels is None: return torch.zeros(n, n, dtype=torch.bool, device=device)
+    if labels is None:
+        return torch.zeros(n, n, dtype=torch.bool, device=device)
     return (labels[:, None] == labels) & ~torch.eye(n, dtype=torch.bool, device=device)
 
 
 def _log_denominator(logits, mixture, denominator):
     "Logarithm of the sum over the row, or over all rows of the same mixture, `[n]`."
     rows = logits.logsumexp(-1)
-    if denominator == 'row': return rows
+    if denominator == 'row':
+        return rows
     return rows.masked_fill(mixture[:, None] != mixture, -torch.inf).logsumexp(-1)
 
 
@@ -73,7 +83,9 @@ def mean_of_mixtures(values, mixture, mixtures: int = 0):
     return values.new_zeros(len(count)).index_add(0, mixture, values) / count.clamp_min(1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000013
-def weak_supervision_loss(contrastive, consistency, reconstruction, alpha: float = .1, beta: float = 5.0, gamma: float = 10.0):
+def weak_supervision_loss(
+    contrastive, consistency, reconstruction, alpha: float = 0.1, beta: float = 5.0, gamma: float = 10.0
+):
     "Eq. 6, from the terms of every mixture of mixtures, `[N']` each (or 0), to one number; the defaults are the best of Table 9 (a)."
     return (alpha * contrastive + beta * consistency + gamma * reconstruction).mean()
 

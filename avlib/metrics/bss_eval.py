@@ -18,8 +18,12 @@ STEADY_DB = 1e-3
 
 def _fast_pairs(references, estimates, load):
     "SDR, SIR and SAR of every pair by coherences, `[3, estimate, reference]`, with `load` on the diagonal."
-    from fast_bss_eval.torch import square_cosine_metrics                                         # whose solver takes a third of NumPy's time
-    one, all_ = (c.numpy() for c in square_cosine_metrics(torch.from_numpy(references), torch.from_numpy(estimates), load_diag=load))
+    from fast_bss_eval.torch import square_cosine_metrics  # whose solver takes a third of NumPy's time
+
+    one, all_ = (
+        c.numpy()
+        for c in square_cosine_metrics(torch.from_numpy(references), torch.from_numpy(estimates), load_diag=load)
+    )
     with np.errstate(divide='ignore', invalid='ignore'):
         coherence = np.stack([one, one / all_, all_])
         return 10 * np.log10(coherence / (1 - coherence)).swapaxes(-1, -2)
@@ -28,6 +32,7 @@ def _fast_pairs(references, estimates, load):
 def _reference_pairs(references, estimates):
     "SDR, SIR and SAR of every pair by mir_eval, `[3, estimate, reference]`."
     from mir_eval.separation import bss_eval_sources
+
     with warnings.catch_warnings(), np.errstate(divide='ignore'):
         warnings.filterwarnings('ignore', message='.*mir_eval.*')
         copies = (np.repeat(estimate[None], len(references), 0) for estimate in estimates)
@@ -36,7 +41,8 @@ def _reference_pairs(references, estimates):
 
 def _pairs(references, estimates):
     "SDR, SIR and SAR of every pair of signals that sound, `[3, estimate, reference]`: fast where that is safe."
-    if len(references) == 1: return _reference_pairs(references, estimates)
+    if len(references) == 1:
+        return _reference_pairs(references, estimates)
     low, high = (_fast_pairs(references, estimates, load) for load in LOADS)
     with np.errstate(invalid='ignore'):
         steady = (np.abs(low - high) < STEADY_DB).all()
@@ -45,6 +51,7 @@ def _pairs(references, estimates):
 # %% ../../nbs/metrics/bss_eval.ipynb #00000009
 class BSSEval(NamedTuple):
     "BSS-eval scores in dB, and the index of the estimate judged against each reference; all `[..., reference]`."
+
     sdr: torch.Tensor
     sir: torch.Tensor
     sar: torch.Tensor
@@ -87,13 +94,15 @@ def _best_order(sir):
     "The estimate of each reference, for the highest mean of `sir [estimate, reference]`, as in mir_eval."
     score = np.nan_to_num(sir, nan=0, neginf=-1e4, posinf=1e4)
     count = len(score)
-    if count > 8: return best_assignment(torch.from_numpy(score.T)).numpy()
+    if count > 8:
+        return best_assignment(torch.from_numpy(score.T)).numpy()
     orders = np.array(list(itertools.permutations(range(count))))
     return orders[score[orders, np.arange(count)].mean(-1).argmax()]
 
 
 def _check_installed():
-    try: import fast_bss_eval, mir_eval.separation  # noqa: F401
+    try:
+        import fast_bss_eval, mir_eval.separation  # noqa: F401
     except ImportError as error:
         raise ImportError(f'BSS-eval needs {error.name}: pip install avlib[pipeline]') from error
 
@@ -112,7 +121,12 @@ def bss_sdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
 def _sdr(reference, estimate):
     "The SDR of one estimate `[1, time]`: fast where that is safe."
     from fast_bss_eval.torch import sdr_loss
-    if not reference.any(): return np.nan
-    if not estimate.any(): return -np.inf
-    low, high = (-sdr_loss(torch.from_numpy(estimate), torch.from_numpy(reference), load_diag=load).item() for load in LOADS)
+
+    if not reference.any():
+        return np.nan
+    if not estimate.any():
+        return -np.inf
+    low, high = (
+        -sdr_loss(torch.from_numpy(estimate), torch.from_numpy(reference), load_diag=load).item() for load in LOADS
+    )
     return low if abs(low - high) < STEADY_DB else _reference_pairs(reference, estimate)[0].item()

@@ -12,84 +12,106 @@ from scipy.stats import rankdata
 def box_map(boxes, size: int = 224, annotators: int = 1) -> torch.Tensor:
     "How many of the `annotators` that have to agree drew a box around a pixel, at most 1: `[size, size]` of boxes `[n, 4]` (x0, y0, x1, y1) in pixels. Raises ValueError for what isn't boxes, and for fewer than one annotator."
     boxes = torch.atleast_2d(torch.as_tensor(boxes, dtype=torch.float64)) if len(boxes) else torch.zeros(0, 4)
-    if boxes.shape[-1:] != (4,) or boxes.ndim > 2 or boxes.isnan().any() or annotators < 1: raise ValueError(f'boxes are four numbers each, drawn by one annotator at least; got {boxes.tolist()}, annotators={annotators}')
+    if boxes.shape[-1:] != (4,) or boxes.ndim > 2 or boxes.isnan().any() or annotators < 1:
+        raise ValueError(
+            f'boxes are four numbers each, drawn by one annotator at least; got {boxes.tolist()}, annotators={annotators}'
+        )
     x0, y0, x1, y1 = boxes.clamp(0, size).trunc().T[..., None]
     pixel = torch.arange(size, device=boxes.device)
-    across, down = (x0 <= pixel) & (pixel < x1), (y0 <= pixel) & (pixel < y1)                   # [n, size]
+    across, down = (x0 <= pixel) & (pixel < x1), (y0 <= pixel) & (pixel < y1)  # [n, size]
     return ((down.float().T @ across.float()) / annotators).clamp(max=1)
 
 # %% ../../nbs/metrics/localization.ipynb #00000009
-SIZES = {'small': 32 ** 2, 'medium': 96 ** 2, 'large': 144 ** 2, 'huge': 224 ** 2}        # at most so many pixels
+SIZES = {'small': 32**2, 'medium': 96**2, 'large': 144**2, 'huge': 224**2}  # at most so many pixels
 
 
 def size_group(mask):
     "The group of a source by how many pixels of `mask [H, W]` are above 0, 'small' to 'huge'; a list of them for masks `[N, H, W]`. Source: table 1."
     mask = torch.as_tensor(mask)
-    if mask.ndim == 3: return [size_group(one) for one in mask]
+    if mask.ndim == 3:
+        return [size_group(one) for one in mask]
     area = (mask > 0).sum()
     return next((name for name, most in SIZES.items() if area <= most), 'huge')
 
 # %% ../../nbs/metrics/localization.ipynb #0000000c
-def top_area(maps, area: float = .5) -> torch.Tensor:
+def top_area(maps, area: float = 0.5) -> torch.Tensor:
     "The largest values of maps `[..., H, W]`, a share `area` of the pixels and what ties with the least of them, bool. Raises ValueError for a share outside (0, 1]."
     maps = torch.as_tensor(maps)
-    if not 0 < area <= 1: raise ValueError(f'the area is a share of the frame above 0, at most 1; got {area}')
-    if maps.isnan().any(): raise ValueError('a map holds NaN; mend the model')
+    if not 0 < area <= 1:
+        raise ValueError(f'the area is a share of the frame above 0, at most 1; got {area}')
+    if maps.isnan().any():
+        raise ValueError('a map holds NaN; mend the model')
     values = maps.flatten(-2)
     pixels = values.shape[-1]
     least = values.kthvalue(pixels - max(1, round(area * pixels)) + 1, -1).values
     return maps >= least[..., None, None]
 
 
-def center_prior(size: int = 224, area: float = .5) -> torch.Tensor:
+def center_prior(size: int = 224, area: float = 0.5) -> torch.Tensor:
     "The disc in the middle of a frame that covers a share `area` of it, `[size, size]` bool: what cameras point at. Source: section 5.1."
     from_middle = torch.arange(size) - (size - 1) / 2
-    return top_area(-(from_middle[:, None] ** 2 + from_middle ** 2), area)
+    return top_area(-(from_middle[:, None] ** 2 + from_middle**2), area)
 
 # %% ../../nbs/metrics/localization.ipynb #00000010
 def consensus_iou(prediction, box_map) -> torch.Tensor:
     "cIoU `[...]` of predictions `[..., H, W]` (bool, or zeros and ones) with maps of the same size (see `box_map`); 0 where both are empty. Raises ValueError for other values of a prediction, values of a map outside [0, 1], or other sizes."
     prediction, g = torch.as_tensor(prediction), torch.as_tensor(box_map)
-    if prediction.shape[-2:] != g.shape[-2:]: raise ValueError(f'a prediction of {list(prediction.shape[-2:])} and a map of {list(g.shape[-2:])} pixels; bring them to one size')
+    if prediction.shape[-2:] != g.shape[-2:]:
+        raise ValueError(
+            f'a prediction of {list(prediction.shape[-2:])} and a map of {list(g.shape[-2:])} pixels; bring them to one size'
+        )
     prediction, g = torch.broadcast_tensors(prediction, g)
-    if prediction.ndim > 2: return torch.cat([_overlap(*part) for part in zip(prediction.split(FRAMES), g.split(FRAMES))])
+    if prediction.ndim > 2:
+        return torch.cat([_overlap(*part) for part in zip(prediction.split(FRAMES), g.split(FRAMES))])
     return _overlap(prediction, g)
 
 
-FRAMES = 8               # at once: what is computed on the way stays in the processor's cache
+FRAMES = 8  # at once: what is computed on the way stays in the processor's cache
 
 
 def _overlap(prediction, g):
-    if prediction.dtype != torch.bool and not ((prediction == 0) | (prediction == 1)).all(): raise ValueError('a prediction says yes or no for each pixel; cut maps off first, by a threshold or `top_area`')
+    if prediction.dtype != torch.bool and not ((prediction == 0) | (prediction == 1)).all():
+        raise ValueError('a prediction says yes or no for each pixel; cut maps off first, by a threshold or `top_area`')
     A, g = prediction.flatten(-2).to(torch.float32), g.flatten(-2).to(torch.float32)
-    if not (g.numel() == 0 or 0 <= g.min() and g.max() <= 1): raise ValueError(f'a map of boxes lies between 0 and 1; got {g.min()} to {g.max()} (see `box_map`)')
+    if not (g.numel() == 0 or 0 <= g.min() and g.max() <= 1):
+        raise ValueError(f'a map of boxes lies between 0 and 1; got {g.min()} to {g.max()} (see `box_map`)')
     shared, outside = torch.linalg.vecdot(A, g), A.sum(-1) - torch.linalg.vecdot(A, (g > 0).float())
     return shared / (g.sum(-1) + outside).clamp_min(torch.finfo(torch.float32).tiny)
 
 # %% ../../nbs/metrics/localization.ipynb #00000011
-def localization_accuracy(iou, threshold: float = .5) -> float:
+def localization_accuracy(iou, threshold: float = 0.5) -> float:
     "Share of the cIoUs `[N]` of frames with a source that are above `threshold`; LocAcc. Raises ValueError without any."
     iou = torch.as_tensor(iou)
-    if not len(iou): raise ValueError('there are no frames with a source; accuracy is measured on them alone')
+    if not len(iou):
+        raise ValueError('there are no frames with a source; accuracy is measured on them alone')
     return (iou > threshold).double().mean().item()
 
 # %% ../../nbs/metrics/localization.ipynb #00000015
-def detections(iou, confidence, positive, threshold: float = .5) -> dict:
+def detections(iou, confidence, positive, threshold: float = 0.5) -> dict:
     "`{'delta', 'TP', 'FP', 'FN'}`, each `[n]`, for the n distinct confidences of N frames from the highest down, each the last that passes; `iou`, `confidence`, `positive` `[N]`. Raises ValueError for other shapes, NaN, and no frames."
     u, d, c = map(_numbers, (iou, confidence, positive))
-    if not u.shape == d.shape == c.shape or u.ndim != 1 or not len(u): raise ValueError(f'iou, confidence and positive are one number each for every frame; got {list(u.shape)}, {list(d.shape)}, {list(c.shape)}')
-    if u[c.bool()].isnan().any() or d.isnan().any() or c.isnan().any(): raise ValueError('a confidence, a truth, or the cIoU of a frame with a source, is NaN; mend the predictions')
+    if not u.shape == d.shape == c.shape or u.ndim != 1 or not len(u):
+        raise ValueError(
+            f'iou, confidence and positive are one number each for every frame; got {list(u.shape)}, {list(d.shape)}, {list(c.shape)}'
+        )
+    if u[c.bool()].isnan().any() or d.isnan().any() or c.isnan().any():
+        raise ValueError('a confidence, a truth, or the cIoU of a frame with a source, is NaN; mend the predictions')
     order = d.argsort(descending=True, stable=True)
     d, c, right = d[order], c[order].bool(), (u[order] > threshold) & c[order].bool()
-    last = torch.cat([d[1:] != d[:-1], d.new_ones(1, dtype=torch.bool)]).nonzero()[:, 0]                    # of frames of equal confidence
+    last = torch.cat([d[1:] != d[:-1], d.new_ones(1, dtype=torch.bool)]).nonzero()[
+        :, 0
+    ]  # of frames of equal confidence
     TP, shown, seen = right.cumsum(0)[last], last + 1, c.cumsum(0)[last]
     return {'delta': d[last], 'TP': TP, 'FP': shown - TP, 'FN': c.sum() - seen}
 
 
-def _numbers(x): return x if isinstance(x, torch.Tensor) else torch.as_tensor(x, dtype=None if hasattr(x, 'dtype') else torch.float64)
+def _numbers(x):
+    return (
+        x if isinstance(x, torch.Tensor) else torch.as_tensor(x, dtype=None if hasattr(x, 'dtype') else torch.float64)
+    )
 
 
-def average_precision(iou, confidence, positive, threshold: float = .5) -> float:
+def average_precision(iou, confidence, positive, threshold: float = 0.5) -> float:
     "AP of N frames, 0 to 1: by their cIoU `iou` (of those without a source it is not looked at), `confidence`, and whether they are `positive`, `[N]` each. 0 without positives. Raises ValueError as `detections` does."
     found = detections(iou, confidence, positive, threshold)
     TP, FP, FN = (found[name].double() for name in ('TP', 'FP', 'FN'))
@@ -97,13 +119,13 @@ def average_precision(iou, confidence, positive, threshold: float = .5) -> float
     return (torch.diff(R, prepend=R.new_zeros(1)) * P).sum().item()
 
 
-def f1_scores(iou, confidence, positive, threshold: float = .5) -> tuple[torch.Tensor, torch.Tensor]:
+def f1_scores(iou, confidence, positive, threshold: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
     "Confidences from the highest down, and the F1 score of letting all frames through that are no less sure, `[n]` each. Source: figure 3."
     found = detections(iou, confidence, positive, threshold)
     return found['delta'], 2 * found['TP'].double() / (2 * found['TP'] + found['FP'] + found['FN'])
 
 
-def max_f1(iou, confidence, positive, threshold: float = .5) -> float:
+def max_f1(iou, confidence, positive, threshold: float = 0.5) -> float:
     "The best F1 score over all thresholds of confidence, 0 to 1; arguments as for `average_precision`."
     return f1_scores(iou, confidence, positive, threshold)[1].max().item()
 
@@ -113,7 +135,11 @@ def auroc(confidence, positive) -> float:
     detections(torch.zeros(len(positive)), confidence, positive)
     ranks, positive = torch.from_numpy(rankdata(_numbers(confidence).cpu().numpy())), _numbers(positive).bool().cpu()
     there, not_there = int(positive.sum()), int((~positive).sum())
-    return (ranks[positive].sum().item() - there * (there + 1) / 2) / (there * not_there) if there and not_there else float('nan')
+    return (
+        (ranks[positive].sum().item() - there * (there + 1) / 2) / (there * not_there)
+        if there and not_there
+        else float('nan')
+    )
 
 # %% ../../nbs/metrics/localization.ipynb #0000001c
 def balanced(kinds: list[str], seed: int = 0) -> dict[str, torch.Tensor]:
@@ -122,6 +148,6 @@ def balanced(kinds: list[str], seed: int = 0) -> dict[str, torch.Tensor]:
     chosen = {}
     for kind in sorted(set(kinds) - {''}):
         own = torch.tensor([i for i, other in enumerate(kinds) if other == kind])
-        drawn = positive[torch.randperm(len(positive), generator=torch.Generator().manual_seed(seed))[:len(own)]]
+        drawn = positive[torch.randperm(len(positive), generator=torch.Generator().manual_seed(seed))[: len(own)]]
         chosen[kind] = torch.cat([own, drawn]).sort().values
     return chosen

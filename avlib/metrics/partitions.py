@@ -8,7 +8,9 @@ import torch
 from torch.nn.functional import one_hot
 
 # %% ../../nbs/metrics/partitions.ipynb #00000005
-def chi2_distance(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor | None = None, clusters: int = 2) -> torch.Tensor:
+def chi2_distance(
+    a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor | None = None, clusters: int = 2
+) -> torch.Tensor:
     """χ² distance between partitions, 0 (the same up to names) to `clusters - 1` (independent); NaN where all weights are 0.
 
     `a`, `b`: integer labels `[..., point]` from 0 to `clusters - 1`; `weights`: `[..., point]`, any scale, 1 if not given.
@@ -17,7 +19,8 @@ def chi2_distance(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor | None
     aren't integers in range, or weights are negative, NaN or infinite.
     Source: Bach and Jordan 2006; Meilă 2012, Local equivalences of distances between clusterings.
     """
-    if weights is None: weights = torch.ones(a.shape, device=a.device)
+    if weights is None:
+        weights = torch.ones(a.shape, device=a.device)
     _check_labels(a, b, weights, clusters)
     A, B = (one_hot(labels.long(), clusters).double() for labels in (a, b))
     table = (A * weights.double().unsqueeze(-1)).mT @ B
@@ -28,15 +31,20 @@ def chi2_distance(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor | None
 
 def _check_labels(a, b, weights, clusters):
     if not a.shape == b.shape == weights.shape or a.ndim == 0:
-        raise ValueError(f'labels {list(a.shape)} and {list(b.shape)} and weights {list(weights.shape)} must be of one shape [..., point]')
+        raise ValueError(
+            f'labels {list(a.shape)} and {list(b.shape)} and weights {list(weights.shape)} must be of one shape [..., point]'
+        )
     for labels in (a, b):
-        if labels.is_floating_point(): raise ValueError(f'labels must be integers; got {labels.dtype}')
-        if ((labels < 0) | (labels >= clusters)).any(): raise ValueError(f'labels of {clusters} clusters go from 0 to {clusters - 1}')
+        if labels.is_floating_point():
+            raise ValueError(f'labels must be integers; got {labels.dtype}')
+        if ((labels < 0) | (labels >= clusters)).any():
+            raise ValueError(f'labels of {clusters} clusters go from 0 to {clusters - 1}')
     _check_weights(weights)
 
 
 def _check_weights(weights):
-    if not torch.isfinite(weights).all() or (weights < 0).any(): raise ValueError('weights must be finite and not negative')
+    if not torch.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError('weights must be finite and not negative')
 
 # %% ../../nbs/metrics/partitions.ipynb #00000014
 def label_quality(truth: torch.Tensor, estimate: torch.Tensor, weights: torch.Tensor) -> float:
@@ -57,7 +65,10 @@ def label_quantity(weights: torch.Tensor, full: torch.Tensor) -> float:
     `weights`, `full`: `[example, point]`. Raises ValueError where shapes differ, weights are negative, NaN or infinite,
     or all full weights are 0. Source: as `label_quality`.
     """
-    if weights.shape != full.shape: raise ValueError(f'weights {list(weights.shape)} and full weights {list(full.shape)} must be of one shape')
-    for each in (weights, full): _check_weights(each)
-    if not full.any(): raise ValueError('all full weights are 0: there is nothing to be a share of')
+    if weights.shape != full.shape:
+        raise ValueError(f'weights {list(weights.shape)} and full weights {list(full.shape)} must be of one shape')
+    for each in (weights, full):
+        _check_weights(each)
+    if not full.any():
+        raise ValueError('all full weights are 0: there is nothing to be a share of')
     return (weights.double().sum() / full.double().sum()).item()

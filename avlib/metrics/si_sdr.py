@@ -24,6 +24,7 @@ def _project(references, signals):
 # %% ../../nbs/metrics/si_sdr.ipynb #00000009
 class SISDR(NamedTuple):
     "Scale-invariant scores in dB, and the index of the estimate judged against each reference; all `[..., reference]`."
+
     sdr: torch.Tensor
     sir: torch.Tensor
     sar: torch.Tensor
@@ -52,7 +53,7 @@ def si_sdr(references: torch.Tensor, estimates: torch.Tensor, permute: bool = Tr
 def _best_order(references, estimates):
     "The estimate of each reference `[..., N]`, for the highest mean SI-SDR over references that sound."
     score = si_snr(references.unsqueeze(-2), estimates.unsqueeze(-3))
-    return best_assignment(score.nan_to_num(nan=0.))
+    return best_assignment(score.nan_to_num(nan=0.0))
 
 
 def _given_order(references):

@@ -20,8 +20,10 @@ def si_snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
     """
     floating = reference.is_floating_point() and estimate.is_floating_point()
     if not floating or reference.shape[-1:] != estimate.shape[-1:]:
-        raise ValueError(f'reference {list(reference.shape)} {reference.dtype} and estimate {list(estimate.shape)} '
-                         f'{estimate.dtype} must be floating point and equally long')
+        raise ValueError(
+            f'reference {list(reference.shape)} {reference.dtype} and estimate {list(estimate.shape)} '
+            f'{estimate.dtype} must be floating point and equally long'
+        )
     alpha = (reference * estimate).sum(-1) / reference.square().sum(-1)
     target = alpha.unsqueeze(-1) * reference
     target_energy, residual_energy = target.square().sum(-1), (target - estimate).square().sum(-1)
@@ -29,8 +31,9 @@ def si_snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
     return torch.where(target_energy == 0, -LIMIT_DB, decibels).clamp(-LIMIT_DB, LIMIT_DB)
 
 # %% ../../nbs/metrics/si_snr.ipynb #0000000f
-def si_snr_improvement(references: torch.Tensor, estimates: torch.Tensor,
-                       mixture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def si_snr_improvement(
+    references: torch.Tensor, estimates: torch.Tensor, mixture: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """SI-SNRi in dB, mean over non-silent references, and the permutation of zero-padded references to match estimates.
 
     `references`: `[..., R, time]`, zeros where a mixture has fewer sources; `estimates`: `[..., M, time]`, R <= M;
@@ -42,7 +45,7 @@ def si_snr_improvement(references: torch.Tensor, estimates: torch.Tensor,
     _check(references=references, estimates=estimates, mixture=mixture)
     active = (references != 0).any(-1)
     estimate_of, score = _match(references, estimates, active)
-    after = score.gather(-1, estimate_of[..., :references.shape[-2], None]).squeeze(-1)
+    after = score.gather(-1, estimate_of[..., : references.shape[-2], None]).squeeze(-1)
     gain = after - si_snr(references, mixture.unsqueeze(-2))
     improvement = torch.where(active, gain, 0).sum(-1) / active.sum(-1)
     return improvement, estimate_of.argsort(-1)
@@ -68,12 +71,15 @@ def _check(references, estimates, mixture):
 
 def _check_finite(**signals):
     for name, signal in signals.items():
-        if not torch.isfinite(signal).all(): raise ValueError(f'{name} hold NaN or infinite samples')
+        if not torch.isfinite(signal).all():
+            raise ValueError(f'{name} hold NaN or infinite samples')
 
 
 def check_alike(references: torch.Tensor, estimates: torch.Tensor):
     "Raises ValueError unless both are of one shape `[..., N, time]`, not empty, and finite."
     if references.shape != estimates.shape or references.ndim < 2 or references.numel() == 0:
-        raise ValueError(f'references {list(references.shape)} and estimates {list(estimates.shape)} '
-                         'must be of one shape [..., N, time], and not empty')
+        raise ValueError(
+            f'references {list(references.shape)} and estimates {list(estimates.shape)} '
+            'must be of one shape [..., N, time], and not empty'
+        )
     _check_finite(references=references, estimates=estimates)

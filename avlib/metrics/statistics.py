@@ -10,6 +10,7 @@ import numpy as np
 # %% ../../nbs/metrics/statistics.ipynb #00000005
 class Interval(NamedTuple):
     "A mean and the ends of its confidence interval, in the unit of the values."
+
     mean: float
     low: float
     high: float
@@ -21,7 +22,7 @@ def bootstrap_means(values: np.ndarray, draws: int, rng: np.random.Generator) ->
     return np.einsum('de,de->d', seeds @ values, examples) / values.size
 
 # %% ../../nbs/metrics/statistics.ipynb #00000008
-def bootstrap_interval(values, level: float = .95, draws: int = 2000, seed: int = 0) -> Interval:
+def bootstrap_interval(values, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
     """Mean and percentile bootstrap interval of `values`, `[examples]` or `[seeds, examples]` with shared examples.
 
     `level`: nominal coverage, between 0 and 1; `seed`: of the resampling, so that the same values give the same
@@ -36,7 +37,7 @@ def bootstrap_interval(values, level: float = .95, draws: int = 2000, seed: int 
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def paired_interval(a, b, level: float = .95, draws: int = 2000, seed: int = 0) -> Interval:
+def paired_interval(a, b, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
     """Mean and bootstrap interval of `a - b`, pair by pair: the same examples (and seeds), judged under two methods.
 
     An interval above zero says that `a` is better by more than chance. Shapes and errors as in `bootstrap_interval`;
@@ -48,7 +49,9 @@ def paired_interval(a, b, level: float = .95, draws: int = 2000, seed: int = 0) 
     return bootstrap_interval(a - b, level, draws, seed)
 
 
-def resampled_interval(statistic, shape: tuple[int, int], level: float = .95, draws: int = 400, seed: int = 0) -> Interval:
+def resampled_interval(
+    statistic, shape: tuple[int, int], level: float = 0.95, draws: int = 400, seed: int = 0
+) -> Interval:
     "Like `bootstrap_interval`, for what is no mean: `statistic(seeds, examples)` of arrays of indices, drawn with replacement from `shape`, (seeds, examples); its value on all of them, and the interval. Draws on which it is NaN are left out."
     rng, (seeds, examples) = np.random.default_rng(seed), shape
     found = [statistic(rng.integers(seeds, size=seeds), rng.integers(examples, size=examples)) for _ in range(draws)]
@@ -63,6 +66,8 @@ def _checked(values) -> np.ndarray:
         raise ValueError(f'values must be [examples] or [seeds, examples] and not empty; got shape {values.shape}')
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
-        raise ValueError(f'{len(bad)} of {values.size} values are NaN or infinite, the first at index '
-                         f'{bad[0].tolist()}: leave out examples without a score, such as silent references')
+        raise ValueError(
+            f'{len(bad)} of {values.size} values are NaN or infinite, the first at index '
+            f'{bad[0].tolist()}: leave out examples without a score, such as silent references'
+        )
     return values

@@ -13,19 +13,24 @@ class AttentionBlock(nn.Module):
     `channels`: of the map, a multiple of `heads`. `condition`: width D of the tokens `[batch, L, D]` that are attended to; None: the map's own bins.
     `expansion`: of the MLP. Raises ValueError where channels can't be divided among the heads, and for a condition that is missing, or one too many. Source: Mahmud et al. 2024, eqs. 9 and 10, Table 4.
     """
+
     def __init__(self, channels: int, heads: int = 8, condition: int | None = None, expansion: int = 2):
         super().__init__()
-        if heads < 1 or channels % heads: raise ValueError(f'{heads} heads must divide the channels evenly; got {channels} channels')
+        if heads < 1 or channels % heads:
+            raise ValueError(f'{heads} heads must divide the channels evenly; got {channels} channels')
         self.condition = condition
         self.before_attention, self.before_mlp = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.attention = nn.MultiheadAttention(channels, heads, kdim=condition, vdim=condition, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(channels, expansion * channels), nn.GELU(), nn.Linear(expansion * channels, channels))
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, expansion * channels), nn.GELU(), nn.Linear(expansion * channels, channels)
+        )
 
     def forward(self, x, condition=None):
-        if (condition is None) != (self.condition is None): raise ValueError('cross-attention needs a condition, and self-attention takes none')
-        bins = x.flatten(2).mT                                                     # [B, F*T, C]
+        if (condition is None) != (self.condition is None):
+            raise ValueError('cross-attention needs a condition, and self-attention takes none')
+        bins = x.flatten(2).mT  # [B, F*T, C]
         q = self.before_attention(bins)
         k = v = q if condition is None else condition
-        bins = bins + self.attention(q, k, v, need_weights=False)[0]               # eqs. 9 and 10
+        bins = bins + self.attention(q, k, v, need_weights=False)[0]  # eqs. 9 and 10
         bins = bins + self.mlp(self.before_mlp(bins))
         return bins.mT.reshape(x.shape)

@@ -16,10 +16,13 @@ class DeepClusteringNet(nn.Module):
     `bins`: frequencies of the spectrogram. `hidden`: units in each direction. `layers`: of the stack. `dimensions`: of the embedding.
     Raises ValueError for sizes that aren't positive and features of another shape. Source: Seetharaman et al. 2019, section 3.1; Hershey et al. 2016.
     """
+
     def __init__(self, bins: int = 129, hidden: int = 300, layers: int = 4, dimensions: int = 15):
         super().__init__()
         if min(bins, hidden, layers, dimensions) < 1:
-            raise ValueError(f'sizes must be positive; got bins={bins}, hidden={hidden}, layers={layers}, dimensions={dimensions}')
+            raise ValueError(
+                f'sizes must be positive; got bins={bins}, hidden={hidden}, layers={layers}, dimensions={dimensions}'
+            )
         self.bins = bins
         self.stack = nn.LSTM(bins, hidden, layers, batch_first=True, bidirectional=True)
         self.dense = nn.Linear(2 * hidden, bins * dimensions)
@@ -27,7 +30,7 @@ class DeepClusteringNet(nn.Module):
     def forward(self, features):
         if features.ndim != 3 or features.shape[1] != self.bins or not features.numel():
             raise ValueError(f'the network takes features [batch, {self.bins}, frame]; got {list(features.shape)}')
-        with torch.autocast('cpu', enabled=False):                                    # many processors have no LSTM in half precision; GPUs do
-            heard = self.stack(features.mT)[0]                                        # [B, frame, 2 * hidden]
-        u = torch.tanh(self.dense(heard)).to(features.dtype)                          # mixed precision must not shorten the lengths
+        with torch.autocast('cpu', enabled=False):  # many processors have no LSTM in half precision; GPUs do
+            heard = self.stack(features.mT)[0]  # [B, frame, 2 * hidden]
+        u = torch.tanh(self.dense(heard)).to(features.dtype)  # mixed precision must not shorten the lengths
         return F.normalize(u.unflatten(-1, (self.bins, -1)), dim=-1).transpose(1, 2)  # [B, bin, frame, dimension]

@@ -32,47 +32,67 @@ def ten_seconds(waveform, rate: int):
 # %% ../../nbs/models/clap.ipynb #00000008
 def open_clap(audio: str):
     "CLAP with random weights, and its tokenizer. Raises ImportError without laion-clap, ValueError without roberta-base; takes seconds, not minutes, without network."
-    if find_spec('laion_clap') is None: raise ImportError('the joint embedding "laion-clap" needs its package: pip install "avlib[clap]"')
+    if find_spec('laion_clap') is None:
+        raise ImportError('the joint embedding "laion-clap" needs its package: pip install "avlib[clap]"')
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {'HF_HUB_OFFLINE': os.environ.get('HF_HUB_OFFLINE', '1')}))
-        import huggingface_hub.constants                                        # read once, when it is imported
+        import huggingface_hub.constants  # read once, when it is imported
         import transformers
-        stack.enter_context(patch.object(huggingface_hub.constants, 'HF_HUB_OFFLINE', os.environ['HF_HUB_OFFLINE'] not in ('0', '')))
+
+        stack.enter_context(
+            patch.object(huggingface_hub.constants, 'HF_HUB_OFFLINE', os.environ['HF_HUB_OFFLINE'] not in ('0', ''))
+        )
         if 'laion_clap' not in sys.modules:
-            for name in ('BertTokenizer', 'BartTokenizer'): stack.enter_context(patch.object(getattr(transformers, name), 'from_pretrained', lambda *args, **kwargs: None))
+            for name in ('BertTokenizer', 'BartTokenizer'):
+                stack.enter_context(
+                    patch.object(getattr(transformers, name), 'from_pretrained', lambda *args, **kwargs: None)
+                )
         try:
             from laion_clap import CLAP_Module
+
             module = CLAP_Module(enable_fusion=False, amodel=audio, device='cpu')
-        except ModuleNotFoundError: raise
-        except (OSError, ImportError) as error: raise _no_roberta(error) from error                 # transformers takes a missing tokenizer for one that needs another package
+        except ModuleNotFoundError:
+            raise
+        except (OSError, ImportError) as error:
+            raise _no_roberta(
+                error
+            ) from error  # transformers takes a missing tokenizer for one that needs another package
     return module.model, module.tokenize
 
 
 def _no_roberta(error):
     said = ' '.join(str(error).split())[:80]
-    return ValueError(f'CLAP reads words by roberta-base, which is not in the cache of Hugging Face ({said} …); where there is network: huggingface-cli download roberta-base, then copy ~/.cache/huggingface/hub')
+    return ValueError(
+        f'CLAP reads words by roberta-base, which is not in the cache of Hugging Face ({said} …); where there is network: huggingface-cli download roberta-base, then copy ~/.cache/huggingface/hub'
+    )
 
 
 def _numbers_of_numpy():
     "What the publishers' files hold beside tensors: scores as NumPy's numbers. None of it runs code."
     kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)}
     scalar = np.float64(0).__reduce__()[0]
-    return [scalar, (scalar, 'numpy.core.multiarray.scalar'), np.dtype, *kinds]                    # by its name in NumPy 1 and 2
+    return [scalar, (scalar, 'numpy.core.multiarray.scalar'), np.dtype, *kinds]  # by its name in NumPy 1 and 2
 
 
 def read_clap_weights(path) -> dict:
     "Tensors of a checkpoint of CLAP. Raises ValueError, with what to put where, for a file that is missing, damaged, or holds more than tensors."
     if not path or not Path(path).is_file():
-        raise ValueError(f'no weights of CLAP at "{path}"; get music_audioset_epoch_15_esc_90.14.pt (for HTSAT-base) or 630k-audioset-best.pt (for HTSAT-tiny) from huggingface.co/lukewys/laion_clap and set embedding.checkpoint to its path')
+        raise ValueError(
+            f'no weights of CLAP at "{path}"; get music_audioset_epoch_15_esc_90.14.pt (for HTSAT-base) or 630k-audioset-best.pt (for HTSAT-tiny) from huggingface.co/lukewys/laion_clap and set embedding.checkpoint to its path'
+        )
     try:
         if Path(path).suffix == '.safetensors':
             from safetensors.torch import load_file
+
             state = load_file(path)
         else:
-            with torch.serialization.safe_globals(_numbers_of_numpy()): state = torch.load(path, map_location='cpu', weights_only=True)
+            with torch.serialization.safe_globals(_numbers_of_numpy()):
+                state = torch.load(path, map_location='cpu', weights_only=True)
         state = dict(state.get('state_dict', state))
     except Exception as error:
-        raise ValueError(f'{path}: is damaged, or holds more than tensors and numbers, which are all that is read ({type(error).__name__}); where you trust it, save its "state_dict" by safetensors.torch.save_file') from error
+        raise ValueError(
+            f'{path}: is damaged, or holds more than tensors and numbers, which are all that is read ({type(error).__name__}); where you trust it, save its "state_dict" by safetensors.torch.save_file'
+        ) from error
     return {name.removeprefix('module.'): tensor for name, tensor in state.items() if not name.endswith('position_ids')}
 
 # %% ../../nbs/models/clap.ipynb #0000000b
@@ -82,22 +102,29 @@ class Clap(nn.Module):
 
     `checkpoint`: its weights (see `read_clap_weights`). `audio_model`: 'HTSAT-tiny' or 'HTSAT-base', as the weights are. Raises ImportError without the package laion-clap, ValueError where weights are missing or don't fit, and for bad texts.
     """
+
     def __init__(self, checkpoint: str = '', audio_model: str = 'HTSAT-tiny'):
         super().__init__()
         weights = read_clap_weights(checkpoint)
         self.model, self._tokenizer = open_clap(audio_model)
-        try: self.model.load_state_dict(weights, strict=True)
-        except RuntimeError as error: raise ValueError(f'{checkpoint}: are not the weights of CLAP with {audio_model} ({str(error).splitlines()[0]}); name the other audio_model') from error
+        try:
+            self.model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            raise ValueError(
+                f'{checkpoint}: are not the weights of CLAP with {audio_model} ({str(error).splitlines()[0]}); name the other audio_model'
+            ) from error
         self.model.eval().requires_grad_(False)
         self.width, self.context, self.token_width = 512, 77, 768
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_post_hook(_miss_nothing)
 
-    def train(self, mode: bool = True): return super().train(False)
+    def train(self, mode: bool = True):
+        return super().train(False)
 
     def audio(self, waveform, rate: int):
         "Embedded sounds, `[..., T] -> [..., 512]`."
-        if not waveform.numel(): raise ValueError('there are no samples to embed')
+        if not waveform.numel():
+            raise ValueError('there are no samples to embed')
         sounds = ten_seconds(waveform.reshape(-1, waveform.shape[-1]), rate)
         found = self.model.get_audio_embedding([{'waveform': sound} for sound in sounds])
         return found.reshape(*waveform.shape[:-1], -1)
@@ -111,26 +138,38 @@ class Clap(nn.Module):
         return self.model.text_branch(**self._numbers(texts))['last_hidden_state']
 
     def _numbers(self, texts):
-        if isinstance(texts, str) or not texts: raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
+        if isinstance(texts, str) or not texts:
+            raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
         plain = [self._plain(text) for text in texts]
         device = next(self.model.parameters()).device
-        found = self._tokenizer(plain, padding='max_length', truncation=True, max_length=self.context, return_tensors='pt')
+        found = self._tokenizer(
+            plain, padding='max_length', truncation=True, max_length=self.context, return_tensors='pt'
+        )
         return {name: found[name].to(device) for name in ('input_ids', 'attention_mask')}
 
     def _plain(self, text):
         "A text without the language model's special tokens, which would not be read as words; a warning for one that is too long."
-        for token in self._tokenizer.all_special_tokens: text = text.replace(token, ' ')
-        if not re.search(r'\w', text): raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
+        for token in self._tokenizer.all_special_tokens:
+            text = text.replace(token, ' ')
+        if not re.search(r'\w', text):
+            raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
         count = len(self._tokenizer(text)['input_ids'])
-        if count > self.context: warnings.warn(f'a query of {count} tokens is longer than the {self.context} that are read; its end is left out: "{text[:60]} …"', stacklevel=2)
+        if count > self.context:
+            warnings.warn(
+                f'a query of {count} tokens is longer than the {self.context} that are read; its end is left out: "{text[:60]} …"',
+                stacklevel=2,
+            )
         return ' '.join(text.split())
 
 
 def _leave_out(module, state, prefix, metadata):
-    for name in [name for name in state if name.startswith(f'{prefix}model.')]: del state[name]
+    for name in [name for name in state if name.startswith(f'{prefix}model.')]:
+        del state[name]
 
 
 def _miss_nothing(module, incompatible):
     "Keys are told with the prefix of whatever holds the module."
     own = {f'model.{name}' for name in module.model.state_dict()}
-    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not any(name == key or name.endswith(f'.{key}') for key in own)]
+    incompatible.missing_keys[:] = [
+        name for name in incompatible.missing_keys if not any(name == key or name.endswith(f'.{key}') for key in own)
+    ]

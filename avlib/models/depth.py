@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-FARTHEST = 3.0                            # units
+FARTHEST = 3.0  # units
 
 # %% ../../nbs/models/depth.ipynb #00000005
 def depth_of(nearness) -> torch.Tensor:
     "Depth `[T, H, W]` from 1 to `FARTHEST`, by nearness `[T, H, W]` of frames of one scale; `FARTHEST` where all is as near. Raises ValueError for values that aren't finite."
-    if not torch.isfinite(nearness).all(): raise ValueError('nearness is finite; got NaN or infinity')
+    if not torch.isfinite(nearness).all():
+        raise ValueError('nearness is finite; got NaN or infinity')
     low, high = nearness.min(), nearness.max()
     return FARTHEST / (1 + (FARTHEST - 1) * (nearness - low) / (high - low).clamp_min(1e-9))
 
@@ -24,11 +25,24 @@ class MonocularDepth:
 
     `folder`: what `save_pretrained` left, weights as safetensors. Raises ImportError without transformers, ValueError, which names the folder, where it holds no such network.
     """
+
     def __init__(self, folder):
-        try: from transformers import AutoImageProcessor, AutoModelForDepthEstimation
-        except ImportError as error: raise ImportError("depth networks need transformers: pip install 'avlib[depth]'") from error
-        try: self.network, self.processor = (kind.from_pretrained(Path(folder), local_files_only=True, **options) for kind, options in ((AutoModelForDepthEstimation, {'use_safetensors': True}), (AutoImageProcessor, {})))
-        except (OSError, ValueError, KeyError) as error: raise ValueError(f'{folder}: holds no depth network of transformers ({" ".join(str(error).split())[:80]} …); give a folder with config.json, preprocessor_config.json and model.safetensors') from error
+        try:
+            from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+        except ImportError as error:
+            raise ImportError("depth networks need transformers: pip install 'avlib[depth]'") from error
+        try:
+            self.network, self.processor = (
+                kind.from_pretrained(Path(folder), local_files_only=True, **options)
+                for kind, options in (
+                    (AutoModelForDepthEstimation, {'use_safetensors': True}),
+                    (AutoImageProcessor, {}),
+                )
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f'{folder}: holds no depth network of transformers ({" ".join(str(error).split())[:80]} …); give a folder with config.json, preprocessor_config.json and model.safetensors'
+            ) from error
         self.metric = getattr(self.network.config, 'depth_estimation_type', 'relative') == 'metric'
         self.network.eval()
 

@@ -13,6 +13,7 @@ from .published_weights import with_weights
 # %% ../../nbs/models/detector.ipynb #00000005
 class Detections(NamedTuple):
     "Boxes `[N, 4]` (x0, y0, x1, y1) in pixels, the `names` of what they show, and `scores [N]` from 0 to 1, falling."
+
     boxes: torch.Tensor
     names: list[str]
     scores: torch.Tensor
@@ -23,13 +24,22 @@ class FasterRcnn:
 
     `path`: of `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`. Raises ImportError without torchvision, ValueError as `with_weights` does.
     """
+
     FILE = 'fasterrcnn_resnet50_fpn_coco-258fb6c6.pth'
 
-    def __init__(self, path, least: float = .5):
-        try: from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as published, fasterrcnn_resnet50_fpn
-        except ImportError as error: raise ImportError("objects are found by torchvision: pip install 'avlib[vision]'") from error
+    def __init__(self, path, least: float = 0.5):
+        try:
+            from torchvision.models.detection import (
+                FasterRCNN_ResNet50_FPN_Weights as published,
+                fasterrcnn_resnet50_fpn,
+            )
+        except ImportError as error:
+            raise ImportError("objects are found by torchvision: pip install 'avlib[vision]'") from error
         network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91, box_score_thresh=least)
-        self.network, self.names = with_weights(network, path, f'torchvision\'s {self.FILE}'), published.DEFAULT.meta['categories']
+        self.network, self.names = (
+            with_weights(network, path, f"torchvision's {self.FILE}"),
+            published.DEFAULT.meta['categories'],
+        )
 
     @torch.inference_mode()
     def __call__(self, frame) -> Detections:

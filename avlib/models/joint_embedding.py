@@ -21,35 +21,47 @@ from .attention import AttentionBlock
 
 # %% ../../nbs/models/joint_embedding.ipynb #00000005
 EMBEDDINGS = {}
-HOMES = {'laion-clap': 'avlib.models.clap'}               # registered when they are asked for
+HOMES = {'laion-clap': 'avlib.models.clap'}  # registered when they are asked for
 
 
 def register_embedding(name: str):
     "Decorator: makes a class known to `build_embedding` by `name`."
+
     def keep(cls):
         EMBEDDINGS[name] = cls
         return cls
+
     return keep
 
 
 def build_embedding(name: str = 'small', **settings):
     "A joint embedding by its registered name and settings. Raises ValueError for an unknown name."
-    if name in HOMES: importlib.import_module(HOMES[name])
-    if name not in EMBEDDINGS: raise ValueError(f'no joint embedding "{name}"; there is {", ".join(sorted({*EMBEDDINGS, *HOMES}))}: register others by register_embedding')
+    if name in HOMES:
+        importlib.import_module(HOMES[name])
+    if name not in EMBEDDINGS:
+        raise ValueError(
+            f'no joint embedding "{name}"; there is {", ".join(sorted({*EMBEDDINGS, *HOMES}))}: register others by register_embedding'
+        )
     return EMBEDDINGS[name](**settings)
 
 # %% ../../nbs/models/joint_embedding.ipynb #00000007
 def words_of(text: str, context: int) -> list[str]:
     "Lower-case words of a query, `context` at most; more are left out with a warning. Raises ValueError for a query without any."
     words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", unicodedata.normalize('NFKC', text).lower())
-    if not words: raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
-    if len(words) > context: warnings.warn(f'a query of {len(words)} words is longer than the {context} that are read; left out: "{" ".join(words[context:])}"', stacklevel=2)
+    if not words:
+        raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
+    if len(words) > context:
+        warnings.warn(
+            f'a query of {len(words)} words is longer than the {context} that are read; left out: "{" ".join(words[context:])}"',
+            stacklevel=2,
+        )
     return words[:context]
 
 
 def word_numbers(texts: list[str], context: int, buckets: int) -> torch.Tensor:
     "Numbers from 1 to `buckets` of the words of texts, `[n, context]`, filled with 0. Raises ValueError for no list of texts."
-    if isinstance(texts, str) or not texts: raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
+    if isinstance(texts, str) or not texts:
+        raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
     rows = [[1 + zlib.crc32(word.encode()) % buckets for word in words_of(text, context)] for text in texts]
     return torch.tensor([row + [0] * (context - len(row)) for row in rows])
 
@@ -60,14 +72,34 @@ class SmallEmbedding(nn.Module):
 
     `buckets`: of the hash of words. `mels`, `n_fft`, `hop`: of the spectrogram. `channels`: of the convolutions, each of stride 2. Raises ValueError for bad texts (see `words_of`) and audio without samples.
     """
+
     spelling_only = True
-    def __init__(self, width: int = 64, context: int = 16, token_width: int = 64, buckets: int = 4096, rate: int = 8000, n_fft: int = 512, hop: int = 256, mels: int = 64,
-                 channels: tuple = (16, 32, 64, 64)):
+
+    def __init__(
+        self,
+        width: int = 64,
+        context: int = 16,
+        token_width: int = 64,
+        buckets: int = 4096,
+        rate: int = 8000,
+        n_fft: int = 512,
+        hop: int = 256,
+        mels: int = 64,
+        channels: tuple = (16, 32, 64, 64),
+    ):
         super().__init__()
         self.width, self.context, self.token_width, self.buckets = width, context, token_width, buckets
         self.rate, self.n_fft, self.hop = rate, n_fft, hop
-        self.register_buffer('mel', torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 40., rate / 2, mels, rate), persistent=False)
-        self.convolutions = nn.Sequential(*(layer for pair in zip((1, *channels), channels) for layer in (nn.Conv2d(*pair, 3, stride=2, padding=1), nn.GroupNorm(4, pair[1]), nn.ReLU())))
+        self.register_buffer(
+            'mel', torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 40.0, rate / 2, mels, rate), persistent=False
+        )
+        self.convolutions = nn.Sequential(
+            *(
+                layer
+                for pair in zip((1, *channels), channels)
+                for layer in (nn.Conv2d(*pair, 3, stride=2, padding=1), nn.GroupNorm(4, pair[1]), nn.ReLU())
+            )
+        )
         self.from_audio = nn.Linear(channels[-1] * -(-mels // 2 ** len(channels)), width)
         self.words = nn.Embedding(buckets + 1, token_width, padding_idx=0)
         self.places = nn.Parameter(torch.zeros(context, token_width))
@@ -76,10 +108,11 @@ class SmallEmbedding(nn.Module):
 
     def audio(self, waveform, rate: int):
         "Embedded sounds, `[..., T] -> [..., E]`."
-        if not waveform.numel(): raise ValueError('there are no samples to embed')
+        if not waveform.numel():
+            raise ValueError('there are no samples to embed')
         x = resample(waveform, rate, self.rate)
         x = F.pad(x, (0, max(self.n_fft - x.shape[-1], 0)))
-        x = self.convolutions(self.spectrogram(x.reshape(-1, x.shape[-1]))[:, None])                            # [n, C, band, frame]
+        x = self.convolutions(self.spectrogram(x.reshape(-1, x.shape[-1]))[:, None])  # [n, C, band, frame]
         return F.normalize(self.from_audio(x.mean(-1).flatten(1)), dim=-1).reshape(*waveform.shape[:-1], -1)
 
     def spectrogram(self, x):
@@ -97,8 +130,9 @@ class SmallEmbedding(nn.Module):
         count = (numbers > 0).sum(1, keepdim=True)
         return F.normalize(self.from_text(self._states(numbers).sum(1) / count), dim=-1)
 
-    def _numbers(self, texts): return word_numbers(texts, self.context, self.buckets).to(self.places.device)
+    def _numbers(self, texts):
+        return word_numbers(texts, self.context, self.buckets).to(self.places.device)
 
     def _states(self, numbers):
-        x = (self.words(numbers) + self.places).mT[:, :, None]                                                   # [n, D, 1, L]
+        x = (self.words(numbers) + self.places).mT[:, :, None]  # [n, D, 1, L]
         return self.attention(x)[:, :, 0].mT * (numbers > 0)[..., None]

@@ -18,11 +18,14 @@ class _PReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         x, a = ctx.saved_tensors
-        return torch.ops.aten.leaky_relu_backward(g, x, a.item(), False), (x.clamp_max(0) * g).sum(dtype=a.dtype).view_as(a)
+        return torch.ops.aten.leaky_relu_backward(g, x, a.item(), False), (x.clamp_max(0) * g).sum(
+            dtype=a.dtype
+        ).view_as(a)
 
 
 class PReLU(nn.PReLU):
     "`torch.nn.PReLU` with one slope, any shape in and out; some four times as fast on a CPU."
+
     def forward(self, x):
         return _PReLU.apply(x, self.weight) if x.device.type == 'cpu' else super().forward(x)
 
@@ -47,22 +50,34 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx, g):
         (x, kernel), d = ctx.saved_tensors, ctx.d
         dot = lambda a, b: torch.linalg.vecdot(a, b).sum(0)
-        gradient = torch.stack([dot(g[..., d:], x[..., :max(x.shape[-1] - d, 0)]), dot(g, x),
-                                dot(g[..., :max(x.shape[-1] - d, 0)], x[..., d:])], -1)
+        gradient = torch.stack(
+            [
+                dot(g[..., d:], x[..., : max(x.shape[-1] - d, 0)]),
+                dot(g, x),
+                dot(g[..., : max(x.shape[-1] - d, 0)], x[..., d:]),
+            ],
+            -1,
+        )
         return _shifted_sum(g, kernel.flip(-1), d), gradient, None
 
 
 class DepthwiseConv(nn.Conv1d):
     "Depthwise convolution over three frames `dilation` apart, zero-padded, without bias: `[batch, channel, frame]` in and out; twice as fast on a CPU."
+
     def __init__(self, channels: int, dilation: int):
         super().__init__(channels, channels, 3, dilation=dilation, padding=dilation, groups=channels, bias=False)
 
     def forward(self, x):
-        return _Depthwise.apply(x, self.weight[:, 0].to(x.dtype), self.dilation[0]) if x.device.type == 'cpu' else super().forward(x)
+        return (
+            _Depthwise.apply(x, self.weight[:, 0].to(x.dtype), self.dilation[0])
+            if x.device.type == 'cpu'
+            else super().forward(x)
+        )
 
 # %% ../../nbs/models/layers.ipynb #0000000b
 class ScaledDense(nn.Conv1d):
     "Dense layer over channels, times one learned scalar that starts at `scale`: `[batch, channels_in, frame] -> [batch, channels_out, frame]`."
+
     def __init__(self, channels_in: int, channels_out: int, scale: float = 1.0):
         super().__init__(channels_in, channels_out, 1)
         self.scale = nn.Parameter(torch.tensor(float(scale)))
@@ -73,5 +88,6 @@ class ScaledDense(nn.Conv1d):
 
 class InstanceNorm(nn.GroupNorm):
     "Each channel normalized over its frames, with a bias and a scale for each: `torch.nn.InstanceNorm1d(affine=True)`, by the quicker kernel of group norm."
+
     def __init__(self, channels: int):
         super().__init__(channels, channels)

@@ -12,8 +12,10 @@ from .published_weights import with_weights
 # %% ../../nbs/models/optical_flow.ipynb #00000005
 def lucas_kanade(first, last) -> torch.Tensor:
     "Flow `[2, H, W]` in pixels to the right and downwards, from frame `[3, H, W]` to frame, by neighbourhoods of a tenth of the frame. Raises ImportError without scikit-image."
-    try: from skimage.registration import optical_flow_ilk
-    except ImportError as error: raise ImportError("flow is found by scikit-image: pip install 'avlib[vision]'") from error
+    try:
+        from skimage.registration import optical_flow_ilk
+    except ImportError as error:
+        raise ImportError("flow is found by scikit-image: pip install 'avlib[vision]'") from error
     grey = [frame.mean(0).numpy() for frame in (first, last)]
     down, right = optical_flow_ilk(*grey, radius=max(2, round(min(first.shape[1:]) / 10)))
     return torch.stack([torch.from_numpy(right), torch.from_numpy(down)]).float()
@@ -24,34 +26,43 @@ class Raft:
 
     `path`: of `raft_large_C_T_SKHT_V2-ff5fadd5.pth`. Raises ImportError without torchvision, ValueError for other weights.
     """
+
     FILE = 'raft_large_C_T_SKHT_V2-ff5fadd5.pth'
-    LEAST = 128                           # pixels that its pyramid needs
+    LEAST = 128  # pixels that its pyramid needs
 
     def __init__(self, path):
-        try: from torchvision.models.optical_flow import raft_large
-        except ImportError as error: raise ImportError("RAFT comes with torchvision: pip install 'avlib[vision]'") from error
-        self.network = with_weights(raft_large(weights=None), path, f'torchvision\'s {self.FILE}')
+        try:
+            from torchvision.models.optical_flow import raft_large
+        except ImportError as error:
+            raise ImportError("RAFT comes with torchvision: pip install 'avlib[vision]'") from error
+        self.network = with_weights(raft_large(weights=None), path, f"torchvision's {self.FILE}")
 
     @torch.inference_mode()
     def __call__(self, first, last):
         size = first.shape[1:]
         fit = [max(self.LEAST, 8 * round(length / 8)) for length in size]
-        pair = [F.interpolate(2 * frame[None] - 1, fit, mode='bilinear', align_corners=False) for frame in (first, last)]
+        pair = [
+            F.interpolate(2 * frame[None] - 1, fit, mode='bilinear', align_corners=False) for frame in (first, last)
+        ]
         found = F.interpolate(self.network(*pair)[-1], size, mode='bilinear', align_corners=False)[0]
         return found * torch.tensor([size[1] / fit[1], size[0] / fit[0]])[:, None, None]
 
 # %% ../../nbs/models/optical_flow.ipynb #0000000a
 def flow_through(frames, flow=lucas_kanade) -> torch.Tensor:
     "Where the pixels of the first of `frames [T, 3, H, W]` are in the last, `[2, H, W]` from where they were; of those that leave, the flow at the edge. Raises ValueError for fewer than two frames."
-    if frames.ndim != 4 or len(frames) < 2: raise ValueError(f'flow goes from frame to frame, [T, 3, H, W], two at least; got {list(frames.shape)}')
+    if frames.ndim != 4 or len(frames) < 2:
+        raise ValueError(f'flow goes from frame to frame, [T, 3, H, W], two at least; got {list(frames.shape)}')
     height, width = frames.shape[2:]
     start = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing='xy')).float()
     place = start
-    for first, last in zip(frames, frames[1:]): place = place + _at(flow(first, last), place)
+    for first, last in zip(frames, frames[1:]):
+        place = place + _at(flow(first, last), place)
     return place - start
 
 
 def _at(flow, place):
     "Flow `[2, H, W]` at places `[2, H, W]` in pixels, between them by bilinear interpolation."
     size = torch.tensor(flow.shape[:0:-1], device=flow.device)[:, None, None]
-    return F.grid_sample(flow[None], ((2 * place + 1) / size - 1).movedim(0, -1)[None], padding_mode='border', align_corners=False)[0]
+    return F.grid_sample(
+        flow[None], ((2 * place + 1) / size - 1).movedim(0, -1)[None], padding_mode='border', align_corners=False
+    )[0]

@@ -11,14 +11,21 @@ import torch
 # %% ../../nbs/models/published_weights.ipynb #00000004
 def read_published(path, what: str) -> dict:
     "Tensors by name of a file that `torch.save` left. `what`: to download. Raises ValueError, which names the file, where it is missing, damaged, or holds more than tensors."
-    if not Path(path).is_file(): raise ValueError(f'{path}: there is no such file; download {what}, or leave the setting out')
-    try: weights = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error: raise ValueError(f'{path}: is no file of weights, or a damaged one ({type(error).__name__}); download it anew') from error
+    if not Path(path).is_file():
+        raise ValueError(f'{path}: there is no such file; download {what}, or leave the setting out')
+    try:
+        weights = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f'{path}: is no file of weights, or a damaged one ({type(error).__name__}); download it anew'
+        ) from error
     return weights if isinstance(weights, dict) else {}
 
 
 def with_weights(network, path, what: str):
     "A network in evaluation mode, with the weights of a published file. Raises ValueError, which names the file, as `read_published` does, and where it belongs to another network."
-    try: network.load_state_dict(read_published(path, what))
-    except RuntimeError as error: raise ValueError(f'{path}: belongs to another network; give {what}') from error
+    try:
+        network.load_state_dict(read_published(path, what))
+    except RuntimeError as error:
+        raise ValueError(f'{path}: belongs to another network; give {what}') from error
     return network.eval().requires_grad_(False)

@@ -12,11 +12,16 @@ from .published_weights import read_published
 # %% ../../nbs/models/resnet.ipynb #00000005
 class Block(nn.Module):
     "Two convolutions of three by three pixels and a shortcut: `[B, given, H, W] -> [B, channels, H / stride, W / stride]`."
+
     def __init__(self, given: int, channels: int, stride: int = 1):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(given, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels)
         self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
-        self.downsample = nn.Sequential(nn.Conv2d(given, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)) if stride > 1 or given != channels else None
+        self.downsample = (
+            nn.Sequential(nn.Conv2d(given, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            if stride > 1 or given != channels
+            else None
+        )
 
     def forward(self, x):
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
@@ -31,17 +36,29 @@ class ResNet18(nn.Module):
 
     `inputs`: 3 for colours, 1 for spectrograms. Raises ValueError for another stem, and sizes below one.
     """
+
     def __init__(self, inputs: int = 3, width: int = 64, stem: str = 'quarter'):
         super().__init__()
-        if stem not in STEMS or inputs < 1 or width < 1: raise ValueError(f'a stem is one of {", ".join(STEMS)}, inputs and width are positive; got "{stem}", {inputs}, {width}')
-        self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False) if stem == 'quarter' else nn.Conv2d(inputs, width, 3, 1 if stem == 'whole' else 2, 1, bias=False)
+        if stem not in STEMS or inputs < 1 or width < 1:
+            raise ValueError(
+                f'a stem is one of {", ".join(STEMS)}, inputs and width are positive; got "{stem}", {inputs}, {width}'
+            )
+        self.conv1 = (
+            nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
+            if stem == 'quarter'
+            else nn.Conv2d(inputs, width, 3, 1 if stem == 'whole' else 2, 1, bias=False)
+        )
         self.bn1, self.pool = nn.BatchNorm2d(width), nn.MaxPool2d(3, 2, 1) if stem == 'quarter' else nn.Identity()
         stage = lambda given, channels, stride: nn.Sequential(Block(given, channels, stride), Block(channels, channels))
         self.layer1, self.layer2 = stage(width, width, 1), stage(width, 2 * width, 2)
-        self.layer3, self.layer4 = stage(2 * width, 4 * width, 2), stage(4 * width, 8 * width, 1 if stem == 'half' else 2)
+        self.layer3, self.layer4 = (
+            stage(2 * width, 4 * width, 2),
+            stage(4 * width, 8 * width, 1 if stem == 'half' else 2),
+        )
         self.channels = 8 * width
         for module in self.modules():
-            if isinstance(module, nn.Conv2d): nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
 
     @property
     def stages(self) -> list:
@@ -55,7 +72,16 @@ class ResNet18(nn.Module):
 # %% ../../nbs/models/resnet.ipynb #0000000b
 def read_resnet(path) -> dict:
     "Tensors by name of a file of weights of torchvision's ResNet-18, without those of its classes. Raises ValueError, which names the file, where it is missing, damaged, holds more than tensors, or other ones."
-    weights = {name: tensor for name, tensor in read_published(path, 'the weights of ResNet-18 that torchvision names (resnet18-f37072fd.pth)').items() if not str(name).startswith('fc.')}
+    weights = {
+        name: tensor
+        for name, tensor in read_published(
+            path, 'the weights of ResNet-18 that torchvision names (resnet18-f37072fd.pth)'
+        ).items()
+        if not str(name).startswith('fc.')
+    }
     own = ResNet18().state_dict()
-    if {name: tensor.shape for name, tensor in own.items()} != {name: getattr(tensor, 'shape', None) for name, tensor in weights.items()}: raise ValueError(f'{path}: are not the weights of ResNet-18; give those that torchvision names')
+    if {name: tensor.shape for name, tensor in own.items()} != {
+        name: getattr(tensor, 'shape', None) for name, tensor in weights.items()
+    }:
+        raise ValueError(f'{path}: are not the weights of ResNet-18; give those that torchvision names')
     return weights

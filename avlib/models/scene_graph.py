@@ -15,15 +15,25 @@ def box_points(boxes, depth, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]
 
     Raises ValueError for other shapes, and boxes or depths that are not finite.
     """
-    if boxes.ndim != 3 or boxes.shape[-1] != 4 or depth.ndim != 3 or len(boxes) != len(depth): raise ValueError(f'points are lifted from boxes [G, N, 4] and depth maps [G, H, W]; got {list(boxes.shape)} and {list(depth.shape)}')
-    if not torch.isfinite(boxes).all() or not torch.isfinite(depth).all(): raise ValueError('boxes and depth are finite; got NaN or infinity')
-    (height, width), grid = depth.shape[1:], (torch.arange(side, device=depth.device) + .5) / side
-    x0, y0, x1, y1 = (edge.clamp(0, most) for edge, most in zip(boxes.to(depth.dtype).unbind(-1), (width, height, width, height)))
-    x, y = (low[..., None] + (high - low)[..., None] * grid for low, high in ((x0, x1), (y0, y1)))          # [G, N, side]
-    rows, columns, graph = y.long().clamp(max=height - 1)[..., None], x.long().clamp(max=width - 1)[..., None, :], torch.arange(len(depth), device=depth.device)
-    z = depth[graph[:, None, None, None], rows, columns]                                                    # [G, N, side, side]
+    if boxes.ndim != 3 or boxes.shape[-1] != 4 or depth.ndim != 3 or len(boxes) != len(depth):
+        raise ValueError(
+            f'points are lifted from boxes [G, N, 4] and depth maps [G, H, W]; got {list(boxes.shape)} and {list(depth.shape)}'
+        )
+    if not torch.isfinite(boxes).all() or not torch.isfinite(depth).all():
+        raise ValueError('boxes and depth are finite; got NaN or infinity')
+    (height, width), grid = depth.shape[1:], (torch.arange(side, device=depth.device) + 0.5) / side
+    x0, y0, x1, y1 = (
+        edge.clamp(0, most) for edge, most in zip(boxes.to(depth.dtype).unbind(-1), (width, height, width, height))
+    )
+    x, y = (low[..., None] + (high - low)[..., None] * grid for low, high in ((x0, x1), (y0, y1)))  # [G, N, side]
+    rows, columns, graph = (
+        y.long().clamp(max=height - 1)[..., None],
+        x.long().clamp(max=width - 1)[..., None, :],
+        torch.arange(len(depth), device=depth.device),
+    )
+    z = depth[graph[:, None, None, None], rows, columns]  # [G, N, side, side]
     points = torch.stack([(x / width)[..., None, :].expand_as(z), (y / height)[..., None].expand_as(z), z], -1)
-    return points.flatten(2, 3), side ** 2 * ((x1 > x0) & (y1 > y0))
+    return points.flatten(2, 3), side**2 * ((x1 > x0) & (y1 > y0))
 
 # %% ../../nbs/models/scene_graph.ipynb #00000008
 def chamfer(points, counts) -> torch.Tensor:
@@ -32,23 +42,36 @@ def chamfer(points, counts) -> torch.Tensor:
     Raises ValueError for other shapes, counts that don't fit, and points that are not finite.
     """
     _check_points(points, counts)
-    there = torch.arange(points.shape[2], device=points.device) < counts[..., None]                         # [G, N, P]
-    flat = points.masked_fill(~there[..., None], 0.).flatten(1, 2)
-    nearest = torch.stack([_nearest(*graph) for graph in zip(flat, there)]) if len(points) else flat.new_zeros(*there.shape, there.shape[1])   # [G, N, P, N]
-    one_way = nearest.masked_fill(~there[..., None], 0.).sum(2) / counts[..., None]
+    there = torch.arange(points.shape[2], device=points.device) < counts[..., None]  # [G, N, P]
+    flat = points.masked_fill(~there[..., None], 0.0).flatten(1, 2)
+    nearest = (
+        torch.stack([_nearest(*graph) for graph in zip(flat, there)])
+        if len(points)
+        else flat.new_zeros(*there.shape, there.shape[1])
+    )  # [G, N, P, N]
+    one_way = nearest.masked_fill(~there[..., None], 0.0).sum(2) / counts[..., None]
     return (one_way + one_way.mT).nan_to_num(nan=torch.inf)
 
 
 def _nearest(flat, there):
     "Squared distances `[N, P, N]` of the points `[N P, 3]` of a graph from the nearest of each object; exactly 0 where points are the same."
-    distance = torch.cdist(flat, flat, compute_mode='donot_use_mm_for_euclid_dist').masked_fill_(~there.flatten(), torch.inf)
+    distance = torch.cdist(flat, flat, compute_mode='donot_use_mm_for_euclid_dist').masked_fill_(
+        ~there.flatten(), torch.inf
+    )
     return distance.unflatten(1, there.shape).amin(-1).square().unflatten(0, there.shape)
 
 
 def _check_points(points, counts):
-    if points.ndim != 4 or points.shape[-1] != 3 or points.shape[:2] != counts.shape: raise ValueError(f'points are [G, N, P, 3] and counts [G, N]; got {list(points.shape)} and {list(counts.shape)}')
-    if counts.numel() and not 0 <= counts.min() <= counts.max() <= points.shape[2]: raise ValueError(f'counts lie from 0 to {points.shape[2]}, the points there is room for; got {counts.min().item()} to {counts.max().item()}')
-    if not torch.isfinite(points).all(): raise ValueError('points are finite; got NaN or infinity')
+    if points.ndim != 4 or points.shape[-1] != 3 or points.shape[:2] != counts.shape:
+        raise ValueError(
+            f'points are [G, N, P, 3] and counts [G, N]; got {list(points.shape)} and {list(counts.shape)}'
+        )
+    if counts.numel() and not 0 <= counts.min() <= counts.max() <= points.shape[2]:
+        raise ValueError(
+            f'counts lie from 0 to {points.shape[2]}, the points there is room for; got {counts.min().item()} to {counts.max().item()}'
+        )
+    if not torch.isfinite(points).all():
+        raise ValueError('points are finite; got NaN or infinity')
 
 # %% ../../nbs/models/scene_graph.ipynb #0000000c
 LEAST = 1e-5
@@ -59,14 +82,20 @@ def rbf_adjacency(distance, percentile: float = 25) -> torch.Tensor:
 
     Source: Chatterjee et al. 2022, supplement, section 5; the kernel as released.
     """
-    if not 0 < percentile <= 100: raise ValueError(f'the percentile lies above 0, and is at most 100; got {percentile}')
-    if torch.isnan(distance).any() or (distance < 0).any(): raise ValueError('distances are 0 or more; got negative ones, or NaN')
-    if not distance.numel(): return distance.clone()
+    if not 0 < percentile <= 100:
+        raise ValueError(f'the percentile lies above 0, and is at most 100; got {percentile}')
+    if torch.isnan(distance).any() or (distance < 0).any():
+        raise ValueError('distances are 0 or more; got negative ones, or NaN')
+    if not distance.numel():
+        return distance.clone()
     known = torch.isfinite(distance)
     own = distance.where(known & (distance > 0), torch.nan).flatten(-2)
-    bandwidth = own.nanquantile(percentile / 100, -1, keepdim=True)[..., None] * own.nan_to_num(nan=0.).amax(-1, keepdim=True)[..., None]
-    weight = torch.exp(-(distance.where(known, 0.) / bandwidth).nan_to_num(nan=0.)).where(known, 0.)
-    return weight.where(weight >= LEAST, 0.)
+    bandwidth = (
+        own.nanquantile(percentile / 100, -1, keepdim=True)[..., None]
+        * own.nan_to_num(nan=0.0).amax(-1, keepdim=True)[..., None]
+    )
+    weight = torch.exp(-(distance.where(known, 0.0) / bandwidth).nan_to_num(nan=0.0)).where(known, 0.0)
+    return weight.where(weight >= LEAST, 0.0)
 
 
 def sparsity(adjacency, counts) -> torch.Tensor:
@@ -80,41 +109,55 @@ def keeping_linear(features: int, width: int, bias: bool = True) -> nn.Linear:
     "A layer `[..., features] -> [..., width]` behind which, rectified, what is given is as strong as before training. Source: He et al. 2015, eq. 10."
     layer = nn.Linear(features, width, bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
-    if bias: nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 # %% ../../nbs/models/scene_graph.ipynb #00000010
 class GraphAttention(nn.Module):
     "`x [G, N, D]`, `adjacency [G, N, N]` to `[G, N, width]`, zero where a node has no edge. Source: Veličković et al. 2018, eqs. 1 to 5. Raises ValueError for a width that the heads don't divide."
+
     def __init__(self, features: int, width: int, heads: int = 4):
         super().__init__()
-        if width % heads: raise ValueError(f'{heads} heads divide the width; got {width}')
-        self.heads, self.linear, self.bias = heads, keeping_linear(features, width, bias=False), nn.Parameter(torch.zeros(width))
-        self.target, self.source = (nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, width // heads))) for _ in range(2))
+        if width % heads:
+            raise ValueError(f'{heads} heads divide the width; got {width}')
+        self.heads, self.linear, self.bias = (
+            heads,
+            keeping_linear(features, width, bias=False),
+            nn.Parameter(torch.zeros(width)),
+        )
+        self.target, self.source = (
+            nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, width // heads))) for _ in range(2)
+        )
         self.edge = nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, 1))[:, 0])
 
     def forward(self, x, adjacency):
-        h = self.linear(x).unflatten(-1, (self.heads, -1))                                                  # [G, N, heads, C]
-        target, source = ((h * a).sum(-1).movedim(-1, 1) for a in (self.target, self.source))                               # [G, heads, N]
-        score = F.leaky_relu(target[..., None] + source[..., None, :] + self.edge[:, None, None] * adjacency[:, None], .2)
+        h = self.linear(x).unflatten(-1, (self.heads, -1))  # [G, N, heads, C]
+        target, source = ((h * a).sum(-1).movedim(-1, 1) for a in (self.target, self.source))  # [G, heads, N]
+        score = F.leaky_relu(
+            target[..., None] + source[..., None, :] + self.edge[:, None, None] * adjacency[:, None], 0.2
+        )
         linked = adjacency[:, None] > 0
-        share = score.masked_fill(~linked, -torch.inf).softmax(-1).masked_fill(~linked, 0.)                 # [G, heads, i, j]
+        share = score.masked_fill(~linked, -torch.inf).softmax(-1).masked_fill(~linked, 0.0)  # [G, heads, i, j]
         return (torch.einsum('ghij,gjhc->gihc', share, h).flatten(2) + self.bias) * linked.any(-1)[:, 0, :, None]
 
 # %% ../../nbs/models/scene_graph.ipynb #00000012
 class EdgeConvolution(nn.Module):
     "`x [G, N, D]`, `adjacency [G, N, N]` to `[G, N, width]`, zero where a node has no edge. Source: Wang et al. 2019, eq. 8; layer, ReLU, batch norm as released."
+
     def __init__(self, features: int, width: int):
         super().__init__()
         self.linear, self.norm = keeping_linear(2 * features, width), nn.BatchNorm1d(width)
 
     def forward(self, x, adjacency):
         own, other = self.linear.weight.chunk(2, 1)
-        edges = F.linear(x, own - other, self.linear.bias)[:, :, None] + F.linear(x, other)[:, None]        # [G, i, j, width]
+        edges = F.linear(x, own - other, self.linear.bias)[:, :, None] + F.linear(x, other)[:, None]  # [G, i, j, width]
         linked = adjacency > 0
         said = edges.new_full(edges.shape, -torch.inf)
-        said[linked] = self.norm(F.relu(edges[linked])) if linked.sum() > 1 or not self.training else F.relu(edges[linked])
-        return said.amax(2).masked_fill(~linked.any(-1, keepdim=True), 0.)
+        said[linked] = (
+            self.norm(F.relu(edges[linked])) if linked.sum() > 1 or not self.training else F.relu(edges[linked])
+        )
+        return said.amax(2).masked_fill(~linked.any(-1, keepdim=True), 0.0)
 
 # %% ../../nbs/models/scene_graph.ipynb #00000016
 class SceneGraph(nn.Module):
@@ -122,10 +165,13 @@ class SceneGraph(nn.Module):
 
     `features`: D; `width`: of nodes and embeddings; `heads`: of attention. Source: Chatterjee et al. 2022, supplement, sections 8.1 to 8.3.
     """
+
     def __init__(self, features: int = 2048, width: int = 512, heads: int = 4):
         super().__init__()
         self.width = width
-        self.nodes = nn.Sequential(keeping_linear(features, width), nn.LeakyReLU(.2), keeping_linear(width, width), nn.LeakyReLU(.2))
+        self.nodes = nn.Sequential(
+            keeping_linear(features, width), nn.LeakyReLU(0.2), keeping_linear(width, width), nn.LeakyReLU(0.2)
+        )
         self.attention, self.convolution = GraphAttention(width, width, heads), EdgeConvolution(width, width)
         self.recurrent = nn.GRU(2 * width, width, batch_first=True)
 
@@ -141,16 +187,22 @@ class LoneObjects(nn.Module):
 
     Source: Gao and Grauman 2019, section 3.3.
     """
+
     def __init__(self, features: int = 2048, width: int = 512):
         super().__init__()
-        self.width, self.nodes, self.rest = width, nn.Sequential(keeping_linear(features, width), nn.LeakyReLU(.2), keeping_linear(width, width)), nn.Parameter(torch.randn(width))
+        self.width, self.nodes, self.rest = (
+            width,
+            nn.Sequential(keeping_linear(features, width), nn.LeakyReLU(0.2), keeping_linear(width, width)),
+            nn.Parameter(torch.randn(width)),
+        )
 
     def forward(self, features, adjacency, steps: int):
-        if steps > features.shape[1] + 1: raise ValueError(f'{steps - 1} objects are asked for; there are {features.shape[1]}')
-        return torch.cat([self.nodes(features[:, :steps - 1]), self.rest.expand(len(features), 1, -1)], 1)
+        if steps > features.shape[1] + 1:
+            raise ValueError(f'{steps - 1} objects are asked for; there are {features.shape[1]}')
+        return torch.cat([self.nodes(features[:, : steps - 1]), self.rest.expand(len(features), 1, -1)], 1)
 
 
 def pooled(x, there) -> torch.Tensor:
     "Maximum beside mean `[G, 2 D]` over the nodes `x [G, N, D]` that are `there [G, N]`; zeros where none is."
-    most = x.masked_fill(~there[..., None], -torch.inf).amax(1).masked_fill(~there.any(1, keepdim=True), 0.)
+    most = x.masked_fill(~there[..., None], -torch.inf).amax(1).masked_fill(~there.any(1, keepdim=True), 0.0)
     return torch.cat([most, (x * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1)], 1)

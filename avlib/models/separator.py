@@ -13,6 +13,7 @@ from torch.nn import functional as F
 # %% ../../nbs/models/separator.ipynb #00000005
 class UpConv(nn.ConvTranspose2d):
     "Transposed 4x4 convolution of `x [B*K, C, F, T]` and a skip `[B, C', F, T]` in the channels after it, to `[B*K, C'', 2F, 2T]`."
+
     def __init__(self, channels: int, skipped: int, out: int, bias: bool):
         super().__init__(channels + skipped, out, 4, 2, 1, bias=bias)
         self.parts = [channels, skipped]
@@ -25,11 +26,12 @@ class UpConv(nn.ConvTranspose2d):
 
 def down(channels: int, out: int) -> nn.Sequential:
     "`[B, channels, F, T] -> [B, out, F/2, T/2]`."
-    return nn.Sequential(nn.Conv2d(channels, out, 4, 2, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(.2))
+    return nn.Sequential(nn.Conv2d(channels, out, 4, 2, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2))
 
 # %% ../../nbs/models/separator.ipynb #00000008
 class Heard(NamedTuple):
     "What belongs to mixtures: the outputs of all layers down, the finest first, and the size of the spectrogram."
+
     layers: list
     size: tuple
 
@@ -39,23 +41,38 @@ class SeparatorUNet(nn.Module):
 
     `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; at the bottleneck of 256 rows and frames, seven leave 2 by 2. `condition`: D. `outputs`: of which the first makes masks; `features` gives them all. Raises ValueError for sizes below one, and input of another shape or width.
     """
+
     def __init__(self, width: int = 64, levels: int = 7, condition: int = 512, outputs: int = 1):
         super().__init__()
-        if min(width, condition, outputs) < 1 or levels < 2: raise ValueError(f'a U-Net has positive sizes and two levels at least; got width={width}, levels={levels}, condition={condition}, outputs={outputs}')
+        if min(width, condition, outputs) < 1 or levels < 2:
+            raise ValueError(
+                f'a U-Net has positive sizes and two levels at least; got width={width}, levels={levels}, condition={condition}, outputs={outputs}'
+            )
         self.levels, self.condition = levels, condition
-        channels = [width * min(2 ** level, 8) for level in range(levels)]
+        channels = [width * min(2**level, 8) for level in range(levels)]
         self.downs = nn.ModuleList(down(*pair) for pair in zip([1, *channels], channels))
-        given = [*channels[:-1], condition]                                                      # what each layer up reads beside its skip: the one below it, or the embedding
-        self.ups = nn.ModuleList(UpConv(given[level], channels[level], channels[level - 1] if level else outputs, bias=level == 0) for level in range(levels))
+        given = [
+            *channels[:-1],
+            condition,
+        ]  # what each layer up reads beside its skip: the one below it, or the embedding
+        self.ups = nn.ModuleList(
+            UpConv(given[level], channels[level], channels[level - 1] if level else outputs, bias=level == 0)
+            for level in range(levels)
+        )
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[:-1])
 
-    def forward(self, spectrogram, embeddings): return self.decode(self.encode(spectrogram), embeddings)
+    def forward(self, spectrogram, embeddings):
+        return self.decode(self.encode(spectrogram), embeddings)
 
     def encode(self, spectrogram) -> Heard:
         "What all masks of mixtures `[B, F, T]` have in common."
-        if spectrogram.ndim != 3 or not spectrogram.numel(): raise ValueError(f'the U-Net takes spectrograms [B, F, T]; got {list(spectrogram.shape)}')
+        if spectrogram.ndim != 3 or not spectrogram.numel():
+            raise ValueError(f'the U-Net takes spectrograms [B, F, T]; got {list(spectrogram.shape)}')
         rows, frames = spectrogram.shape[1:]
-        x, layers = F.pad(spectrogram, (0, -frames % 2 ** self.levels, 0, -rows % 2 ** self.levels), mode='replicate')[:, None], []
+        x, layers = (
+            F.pad(spectrogram, (0, -frames % 2**self.levels, 0, -rows % 2**self.levels), mode='replicate')[:, None],
+            [],
+        )
         for layer in self.downs:
             x = layer(x)
             layers.append(x)
@@ -67,7 +84,16 @@ class SeparatorUNet(nn.Module):
 
     def features(self, heard: Heard, embeddings) -> torch.Tensor:
         "Logits `[B, K, outputs, F, T]` of what was encoded, by embeddings `[B, K, D]`."
-        if embeddings.ndim != 3 or len(embeddings) != len(heard.layers[0]) or embeddings.shape[-1] != self.condition or not embeddings.numel(): raise ValueError(f'{len(heard.layers[0])} mixtures need embeddings [{len(heard.layers[0])}, K, {self.condition}]; got {list(embeddings.shape)}')
+        if (
+            embeddings.ndim != 3
+            or len(embeddings) != len(heard.layers[0])
+            or embeddings.shape[-1] != self.condition
+            or not embeddings.numel()
+        ):
+            raise ValueError(
+                f'{len(heard.layers[0])} mixtures need embeddings [{len(heard.layers[0])}, K, {self.condition}]; got {list(embeddings.shape)}'
+            )
         x = embeddings.flatten(0, 1)[:, :, None, None].expand(-1, -1, *heard.layers[-1].shape[2:])
-        for level in reversed(range(1, self.levels)): x = F.leaky_relu(self.norms[level - 1](self.ups[level](x, heard.layers[level])), .2)
-        return self.ups[0](x, heard.layers[0])[..., :heard.size[0], :heard.size[1]].unflatten(0, embeddings.shape[:2])
+        for level in reversed(range(1, self.levels)):
+            x = F.leaky_relu(self.norms[level - 1](self.ups[level](x, heard.layers[level])), 0.2)
+        return self.ups[0](x, heard.layers[0])[..., : heard.size[0], : heard.size[1]].unflatten(0, embeddings.shape[:2])

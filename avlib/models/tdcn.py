@@ -17,11 +17,17 @@ class Block(nn.Sequential):
     `index` sets the dilation, `2^(index mod cycle)` frames, and the start of the last scale, `0.9^index`.
     Source: MixIT, Table 1.
     """
+
     def __init__(self, index: int, bottleneck: int, hidden: int, cycle: int):
         super().__init__(
-            ScaledDense(bottleneck, hidden), PReLU(), InstanceNorm(hidden),
-            DepthwiseConv(hidden, dilation=2 ** (index % cycle)), PReLU(), InstanceNorm(hidden),
-            ScaledDense(hidden, bottleneck, scale=0.9 ** index))
+            ScaledDense(bottleneck, hidden),
+            PReLU(),
+            InstanceNorm(hidden),
+            DepthwiseConv(hidden, dilation=2 ** (index % cycle)),
+            PReLU(),
+            InstanceNorm(hidden),
+            ScaledDense(hidden, bottleneck, scale=0.9**index),
+        )
 
 # %% ../../nbs/models/tdcn.ipynb #00000008
 def skip_pairs(blocks: int, cycle: int) -> list[tuple[int, int]]:
@@ -32,11 +38,13 @@ def skip_pairs(blocks: int, cycle: int) -> list[tuple[int, int]]:
 
 class Separator(nn.Module):
     "Blocks with residual and skip-residual sums: `[batch, bottleneck, frame]` in and out (MixIT, Table 1)."
+
     def __init__(self, blocks: int, cycle: int, bottleneck: int, hidden: int):
         super().__init__()
         self.blocks = nn.ModuleList([Block(i, bottleneck, hidden, cycle) for i in range(blocks)])
-        self.skips = nn.ModuleDict({f'{start}-{end}': nn.Conv1d(bottleneck, bottleneck, 1)
-                                    for start, end in skip_pairs(blocks, cycle)})
+        self.skips = nn.ModuleDict(
+            {f'{start}-{end}': nn.Conv1d(bottleneck, bottleneck, 1) for start, end in skip_pairs(blocks, cycle)}
+        )
 
     def forward(self, x):
         heard = {}
@@ -57,9 +65,11 @@ def fourier_basis(basis: int, kernel: int):
     Raises ValueError unless `basis` is a multiple of 4 and at least twice `kernel`.
     """
     if basis % 4 or basis < 2 * kernel:
-        raise ValueError(f'a fourier basis needs a multiple of 4 and at least 2·kernel functions; got basis={basis}, kernel={kernel}')
+        raise ValueError(
+            f'a fourier basis needs a multiple of 4 and at least 2·kernel functions; got basis={basis}, kernel={kernel}'
+        )
     t = torch.arange(kernel) + 0.5
-    frequency = (torch.arange(basis // 4) + 0.5) * 2 / basis                          # cycles per sample, up to 1/2
+    frequency = (torch.arange(basis // 4) + 0.5) * 2 / basis  # cycles per sample, up to 1/2
     angle = 2 * torch.pi * frequency[:, None] * (t - kernel / 2)
     waves = torch.cat([angle.cos(), angle.sin(), -angle.cos(), -angle.sin()])
     return waves * torch.sin(torch.pi * t / kernel) * (2 / basis) ** 0.5
@@ -73,13 +83,26 @@ class TDCN(nn.Module):
     `start`: 'random' weights, as in the paper, or a 'fourier' basis (see `fourier_basis`), from which short trainings gain.
     Raises ValueError where `kernel` is odd or a size is not positive, or the mixture isn't `[batch, time]`.
     """
-    def __init__(self, num_sources: int, basis: int = 256, kernel: int = 40, bottleneck: int = 256, hidden: int = 512,
-                 blocks: int = 32, cycle: int = 8, start: str = 'random'):
+
+    def __init__(
+        self,
+        num_sources: int,
+        basis: int = 256,
+        kernel: int = 40,
+        bottleneck: int = 256,
+        hidden: int = 512,
+        blocks: int = 32,
+        cycle: int = 8,
+        start: str = 'random',
+    ):
         super().__init__()
-        if start not in ('random', 'fourier'): raise ValueError(f'the basis starts "random" or as "fourier"; got "{start}"')
+        if start not in ('random', 'fourier'):
+            raise ValueError(f'the basis starts "random" or as "fourier"; got "{start}"')
         if kernel % 2 or min(num_sources, basis, kernel, bottleneck, hidden, blocks, cycle) < 1:
-            raise ValueError(f'TDCN sizes must be positive and kernel even; got num_sources={num_sources}, basis={basis}, '
-                             f'kernel={kernel}, bottleneck={bottleneck}, hidden={hidden}, blocks={blocks}, cycle={cycle}')
+            raise ValueError(
+                f'TDCN sizes must be positive and kernel even; got num_sources={num_sources}, basis={basis}, '
+                f'kernel={kernel}, bottleneck={bottleneck}, hidden={hidden}, blocks={blocks}, cycle={cycle}'
+            )
         self.num_sources, self.kernel, self.hop = num_sources, kernel, kernel // 2
         self.encoder = nn.Conv1d(1, basis, kernel, stride=self.hop, bias=False)
         self.first_bottleneck = nn.Conv1d(basis, bottleneck, 1)
@@ -87,17 +110,19 @@ class TDCN(nn.Module):
         self.final_bottleneck = nn.Conv1d(bottleneck, bottleneck, 1)
         self.mask = nn.Conv1d(bottleneck, num_sources * basis, 1)
         self.decoder = nn.ConvTranspose1d(basis, 1, kernel, stride=self.hop, bias=False)
-        if start == 'fourier': self._start_as_fourier(basis)
+        if start == 'fourier':
+            self._start_as_fourier(basis)
 
     @torch.no_grad()
     def _start_as_fourier(self, basis):
-        for layer in (self.encoder, self.decoder): layer.weight.copy_(fourier_basis(basis, self.kernel)[:, None])
+        for layer in (self.encoder, self.decoder):
+            layer.weight.copy_(fourier_basis(basis, self.kernel)[:, None])
 
     def forward(self, mixture):
-        coefficients = self.encode(mixture)                                            # [B, N, F]
-        x = self.separator(self.first_bottleneck(F.relu(coefficients)))                # [B, 256, F]
-        masks = torch.sigmoid(self.mask(self.final_bottleneck(x)))                     # [B, M*N, F]
-        masked = masks.unflatten(1, (self.num_sources, -1)) * coefficients[:, None]    # [B, M, N, F]
+        coefficients = self.encode(mixture)  # [B, N, F]
+        x = self.separator(self.first_bottleneck(F.relu(coefficients)))  # [B, 256, F]
+        masks = torch.sigmoid(self.mask(self.final_bottleneck(x)))  # [B, M*N, F]
+        masked = masks.unflatten(1, (self.num_sources, -1)) * coefficients[:, None]  # [B, M, N, F]
         return self.decode(masked, mixture.shape[-1])
 
     def encode(self, mixture):
@@ -109,5 +134,5 @@ class TDCN(nn.Module):
 
     def decode(self, masked, length: int):
         "Waveforms `[batch, source, length]` by overlap-add of masked coefficients `[batch, source, basis, frame]`."
-        waveforms = self.decoder(masked.flatten(0, 1))[:, 0, self.hop:self.hop + length]
+        waveforms = self.decoder(masked.flatten(0, 1))[:, 0, self.hop : self.hop + length]
         return waveforms.unflatten(0, masked.shape[:2])

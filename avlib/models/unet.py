@@ -21,39 +21,48 @@ def of_each_query(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 class SplitConv(nn.Conv2d):
     "3x3 convolution of `x [B*K, C, F, T]` and, if there is one, a skip `[B, C', F, T]` in the channels before it."
+
     def __init__(self, channels_in: int, channels_out: int, bias: bool = True):
         super().__init__(channels_in, channels_out, 3, padding=1, bias=bias)
 
     def forward(self, x, skip=None):
-        if skip is None: return super().forward(x)
+        if skip is None:
+            return super().forward(x)
         kernel_s, kernel_x = self.weight.split([skip.shape[1], x.shape[1]], 1)
         shared, own = F.conv2d(skip, kernel_s, padding=1), F.conv2d(x, kernel_x, self.bias, padding=1)
-        return (shared[:, None] + own.unflatten(0, (len(skip), -1))).flatten(0, 1)             # W_s * s + W_x * x_k
+        return (shared[:, None] + own.unflatten(0, (len(skip), -1))).flatten(0, 1)  # W_s * s + W_x * x_k
 
 # %% ../../nbs/models/unet.ipynb #00000008
 class ResBlock(nn.Module):
     "`[B*K, C, F, T]`, with a skip `[B, C', F, T]` before it, to as many channels as both have. Source: Mahmud et al. 2024, eq. 8."
+
     def __init__(self, channels: int):
         super().__init__()
         self.conv, self.norm = SplitConv(channels, channels), nn.BatchNorm2d(channels)
 
     def forward(self, x, skip=None):
         both = x if skip is None else torch.cat([of_each_query(skip, x), x], 1)
-        return F.leaky_relu(both + self.norm(self.conv(x, skip)), .2)
+        return F.leaky_relu(both + self.norm(self.conv(x, skip)), 0.2)
 
 # %% ../../nbs/models/unet.ipynb #0000000b
 class Down(nn.Module):
     "`[B, C, F, T] -> [B, C', F/2, T/2]`."
+
     def __init__(self, channels_in: int, channels_out: int, res_blocks: int):
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(channels_out)
+        self.conv, self.norm = (
+            nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+        )
         self.blocks = nn.Sequential(*(ResBlock(channels_out) for _ in range(res_blocks)))
 
-    def forward(self, x): return self.blocks(F.leaky_relu(self.norm(self.conv(x)), .2))
+    def forward(self, x):
+        return self.blocks(F.leaky_relu(self.norm(self.conv(x)), 0.2))
 
 
 class Up(nn.Module):
     "`[B*K, C, F, T]`, with a skip `[B, C', F, T]`, to `[B*K, C'', 2F, 2T]`; `lean`: upsampled last. The `last` level has a bias in the place of batch norm and ReLU."
+
     def __init__(self, channels_in: int, channels_out: int, res_blocks: int, lean: bool, last: bool):
         super().__init__()
         self.blocks = nn.ModuleList(ResBlock(channels_in) for _ in range(res_blocks))
@@ -62,11 +71,13 @@ class Up(nn.Module):
         self.lean = lean
 
     def forward(self, x, skip=None):
-        if self.lean: return upsample(self.finish(self._convolve(x, skip)))
+        if self.lean:
+            return upsample(self.finish(self._convolve(x, skip)))
         return self.finish(self._convolve(upsample(x), None if skip is None else upsample(skip)))
 
     def _convolve(self, x, skip):
-        for block in self.blocks: x, skip = block(x, skip), None                              # the first one takes the skip in
+        for block in self.blocks:
+            x, skip = block(x, skip), None  # the first one takes the skip in
         return self.conv(x, skip)
 
 
@@ -77,17 +88,20 @@ def upsample(x):
 # %% ../../nbs/models/unet.ipynb #0000000e
 class Attention(nn.Module):
     "Self-attention, then cross-attention, each as many times in a row as asked: `free(x)` needs no query, `asked(x, query)` does."
+
     def __init__(self, channels: int, heads: int, condition: int, self_attention: int, cross_attention: int):
         super().__init__()
         self.own = nn.ModuleList(AttentionBlock(channels, heads) for _ in range(self_attention))
         self.cross = nn.ModuleList(AttentionBlock(channels, heads, condition) for _ in range(cross_attention))
 
     def free(self, x):
-        for block in self.own: x = block(x)
+        for block in self.own:
+            x = block(x)
         return x
 
     def asked(self, x, query):
-        for block in self.cross: x = block(x, query)
+        for block in self.cross:
+            x = block(x, query)
         return x
 
 # %% ../../nbs/models/unet.ipynb #00000010
@@ -97,6 +111,7 @@ ACTIVATIONS = {'sigmoid': torch.sigmoid, 'relu': torch.relu, 'none': lambda x: x
 
 class Encoded(NamedTuple):
     "What belongs to mixtures: skips of the head, the finest first, what cross-attention takes `[B, C, F, T]`, the finest first, and the size of the spectrogram."
+
     skips: list
     pending: list
     size: tuple
@@ -110,67 +125,112 @@ class ConditionalUNet(nn.Module):
     `decoder`: 'full', or 'lean' with a quarter of its convolutions' arithmetic. `output`: 'direct', or the released 'product' with the query. `activation`: of the mask, 'sigmoid', 'relu' or 'none'.
     Raises ValueError for sizes that don't fit each other, an unknown choice, and input of another shape or width. Source: Mahmud et al. 2024, appendix C, Table 4.
     """
-    def __init__(self, width: int = 64, levels: int = 7, head: int = 4, features: int = 32, condition: int = 768, heads: int = 8, res_blocks: int = 1,
-                 self_attention: int = 1, cross_attention: int = 1, attention: str = 'path', decoder: str = 'full', output: str = 'direct', activation: str = 'sigmoid'):
+
+    def __init__(
+        self,
+        width: int = 64,
+        levels: int = 7,
+        head: int = 4,
+        features: int = 32,
+        condition: int = 768,
+        heads: int = 8,
+        res_blocks: int = 1,
+        self_attention: int = 1,
+        cross_attention: int = 1,
+        attention: str = 'path',
+        decoder: str = 'full',
+        output: str = 'direct',
+        activation: str = 'sigmoid',
+    ):
         super().__init__()
-        _check_choices(attention=(attention, ATTENTION), decoder=(decoder, DECODERS), output=(output, OUTPUTS), activation=(activation, ACTIVATIONS))
-        if not 0 < head < levels or min(width, features, condition, heads) < 1 or min(res_blocks, self_attention, cross_attention) < 0:
-            raise ValueError(f'a U-Net needs positive sizes and a head of fewer levels than it has; got width={width}, levels={levels}, head={head}, features={features}, '
-                             f'condition={condition}, heads={heads}, res_blocks={res_blocks}, self_attention={self_attention}, cross_attention={cross_attention}')
-        self.levels, self.head, self.condition, self.in_path, self.activation = levels, head, condition, attention == 'path', activation
-        channels = [width * min(2 ** level, 8) for level in range(levels)]
+        _check_choices(
+            attention=(attention, ATTENTION),
+            decoder=(decoder, DECODERS),
+            output=(output, OUTPUTS),
+            activation=(activation, ACTIVATIONS),
+        )
+        if (
+            not 0 < head < levels
+            or min(width, features, condition, heads) < 1
+            or min(res_blocks, self_attention, cross_attention) < 0
+        ):
+            raise ValueError(
+                f'a U-Net needs positive sizes and a head of fewer levels than it has; got width={width}, levels={levels}, head={head}, features={features}, '
+                f'condition={condition}, heads={heads}, res_blocks={res_blocks}, self_attention={self_attention}, cross_attention={cross_attention}'
+            )
+        self.levels, self.head, self.condition, self.in_path, self.activation = (
+            levels,
+            head,
+            condition,
+            attention == 'path',
+            activation,
+        )
+        channels = [width * min(2**level, 8) for level in range(levels)]
         self.norm = nn.BatchNorm2d(1)
         self.downs = nn.ModuleList(Down(*pair, res_blocks) for pair in zip([1, *channels], channels))
-        self.attention = nn.ModuleList(Attention(c, heads, condition, self_attention, cross_attention) for c in channels[head:])
-        self.ups = nn.ModuleList(Up(c if level == levels - 1 else 2 * c, out, res_blocks, decoder == 'lean', last=level == 0)
-                                 for level, (c, out) in enumerate(zip(channels, [features, *channels])))
+        self.attention = nn.ModuleList(
+            Attention(c, heads, condition, self_attention, cross_attention) for c in channels[head:]
+        )
+        self.ups = nn.ModuleList(
+            Up(c if level == levels - 1 else 2 * c, out, res_blocks, decoder == 'lean', last=level == 0)
+            for level, (c, out) in enumerate(zip(channels, [features, *channels]))
+        )
         self.project = nn.Linear(condition, features) if output == 'product' else None
         self.mask = nn.Conv2d(features, 1, 1) if output == 'direct' else None
 
-    def forward(self, magnitude, query): return self.decode(self.encode(magnitude), query)
+    def forward(self, magnitude, query):
+        return self.decode(self.encode(magnitude), query)
 
     def encode(self, magnitude) -> Encoded:
         "What all queries of mixtures `[B, F, T]` have in common."
-        if magnitude.ndim != 3 or not magnitude.numel(): raise ValueError(f'the U-Net takes magnitudes [B, F, T]; got {list(magnitude.shape)}')
-        x = self.norm(torch.log1p(_pad(magnitude, 2 ** self.levels))[:, None])
+        if magnitude.ndim != 3 or not magnitude.numel():
+            raise ValueError(f'the U-Net takes magnitudes [B, F, T]; got {list(magnitude.shape)}')
+        x = self.norm(torch.log1p(_pad(magnitude, 2**self.levels))[:, None])
         skips, pending = [], []
-        for level, down in enumerate(self.downs[:self.head + 1] if self.in_path else self.downs):
+        for level, down in enumerate(self.downs[: self.head + 1] if self.in_path else self.downs):
             x = down(x)
-            if level < self.head: skips.append(x)
-            else: pending.append(self.attention[level - self.head].free(x))
+            if level < self.head:
+                skips.append(x)
+            else:
+                pending.append(self.attention[level - self.head].free(x))
         return Encoded(skips, pending, tuple(magnitude.shape[-2:]))
 
     def decode(self, state: Encoded, query) -> torch.Tensor:
         "Masks `[B, K, F, T]` of what was encoded, by queries `[B, K, L, D]`."
         self._check_query(state, query)
-        asked = query.flatten(0, 1)                                                             # [B*K, L, D]
+        asked = query.flatten(0, 1)  # [B*K, L, D]
         *coarse, x = self._modulate([of_each_query(x, asked) for x in state.pending], asked)
         skips = [*state.skips, *coarse]
         x = self.ups[-1](x)
-        for up in reversed(self.ups[:-1]): x = up(x, skips.pop())
-        x = x[..., :state.size[0], :state.size[1]].unflatten(0, query.shape[:2])                # [B, K, features, F, T]
+        for up in reversed(self.ups[:-1]):
+            x = up(x, skips.pop())
+        x = x[..., : state.size[0], : state.size[1]].unflatten(0, query.shape[:2])  # [B, K, features, F, T]
         return ACTIVATIONS[self.activation](self._mask(x, query))
 
     def _modulate(self, pending, query):
         "The maps of the modulator's levels, the finest first, after cross-attention (eqs. 9 and 10)."
         maps = [attention.asked(x, query) for attention, x in zip(self.attention, pending)]
-        for down, attention in zip(self.downs[self.head + len(pending):], self.attention[len(pending):]):
+        for down, attention in zip(self.downs[self.head + len(pending) :], self.attention[len(pending) :]):
             maps.append(attention.asked(attention.free(down(maps[-1])), query))
         return maps
 
     def _mask(self, x, query):
-        if self.mask is not None: return self.mask(x.flatten(0, 1)).view(*x.shape[:2], *x.shape[-2:])
+        if self.mask is not None:
+            return self.mask(x.flatten(0, 1)).view(*x.shape[:2], *x.shape[-2:])
         return torch.einsum('bkcft,bkc->bkft', x, self.project(query.mean(2)))
 
     def _check_query(self, state, query):
         mixtures = len(state.pending[0])
         if query.ndim != 4 or len(query) != mixtures or query.shape[-1] != self.condition or not query.numel():
-            raise ValueError(f'{mixtures} mixtures need queries [{mixtures}, K, L, {self.condition}]; got {list(query.shape)}: embed them by the embedding that the network was trained with')
+            raise ValueError(
+                f'{mixtures} mixtures need queries [{mixtures}, K, L, {self.condition}]; got {list(query.shape)}: embed them by the embedding that the network was trained with'
+            )
 
 
 def _check_choices(**choices):
     for name, (value, known) in choices.items():
-        if value not in known: raise ValueError(f'{name} is one of {", ".join(known)}; got "{value}"')
+        if value not in known:
+            raise ValueError(f'{name} is one of {", ".join(known)}; got "{value}"')
 
 
 def _pad(magnitude, multiple):

@@ -23,6 +23,7 @@ VERDICTS = ('holds', 'fails', 'undecided')
 class Claim:
     """One claim and its verdict. `id` as in the reproduction matrix; `value` and `interval` (95 %) in the unit that `statement` names;
     `seeds`: of training; `cause`: why, where it doesn't hold or isn't decided."""
+
     id: str
     paper: str
     statement: str
@@ -36,15 +37,19 @@ class Claim:
     commit: str
 
     def __post_init__(self):
-        if self.verdict not in VERDICTS: raise ValueError(f'{self.id}: a verdict is one of {", ".join(VERDICTS)}; got "{self.verdict}"')
-        if self.verdict != 'holds' and not self.cause: raise ValueError(f'{self.id}: "{self.verdict}" needs a cause')
+        if self.verdict not in VERDICTS:
+            raise ValueError(f'{self.id}: a verdict is one of {", ".join(VERDICTS)}; got "{self.verdict}"')
+        if self.verdict != 'holds' and not self.cause:
+            raise ValueError(f'{self.id}: "{self.verdict}" needs a cause')
 
 
 def judge(interval, above: float = -math.inf, below: float = math.inf) -> str:
     "*holds* where the whole interval `(low, high)` lies in [above, below], *fails* where none of it does, else *undecided*."
     low, high = interval
-    if low >= above and high <= below: return 'holds'
-    if high < above or low > below: return 'fails'
+    if low >= above and high <= below:
+        return 'holds'
+    if high < above or low > below:
+        return 'fails'
     return 'undecided'
 
 
@@ -56,24 +61,59 @@ def weakest(id: str, statement: str, paper_value: str, parts: list[Claim]) -> Cl
     judged = [part for part in measured if part.verdict == verdict] or measured
     least = min(judged, key=lambda part: part.value, default=parts[0])
     lacking = ', '.join(part.statement for part in parts if part.value is None)
-    cause = '; '.join(filter(None, [f'not run: {lacking}' if lacking else '', f'here {least.statement}' if judged else '', least.cause if judged else '']))
-    return replace(least, id=id, statement=statement, paper_value=paper_value, verdict=verdict, cause='' if verdict == 'holds' else cause)
+    cause = '; '.join(
+        filter(
+            None,
+            [
+                f'not run: {lacking}' if lacking else '',
+                f'here {least.statement}' if judged else '',
+                least.cause if judged else '',
+            ],
+        )
+    )
+    return replace(
+        least,
+        id=id,
+        statement=statement,
+        paper_value=paper_value,
+        verdict=verdict,
+        cause='' if verdict == 'holds' else cause,
+    )
 
 # %% ../../nbs/reproduction/claims.ipynb #0000000d
 CHANCE_DB = 0.5
 
 
-def paired_claim(better, worse, seeds: list[int], cause: str, above: float = -math.inf, below: float = math.inf, chance: float = CHANCE_DB, **told) -> Claim:
+def paired_claim(
+    better,
+    worse,
+    seeds: list[int],
+    cause: str,
+    above: float = -math.inf,
+    below: float = math.inf,
+    chance: float = CHANCE_DB,
+    **told,
+) -> Claim:
     """The claim that `better - worse`, scores in dB `[seed, example]` of the same examples, lies in [above, below]; undecided where one of them is empty.
 
     `chance`: what is allowed for chance in training, with fewer than three `seeds`. `cause`: why, where it doesn't hold. `told`: the claim's other fields.
     """
     better, worse = np.asarray(better), np.asarray(worse)
-    if not (better.size and worse.size): return Claim(**told, value=None, interval=None, seeds=seeds, verdict='undecided', cause='not run in this profile')
+    if not (better.size and worse.size):
+        return Claim(
+            **told, value=None, interval=None, seeds=seeds, verdict='undecided', cause='not run in this profile'
+        )
     found, allowed = paired_interval(better, worse), chance if len(seeds) < 3 else 0.0
     verdict = judge((found.low - allowed, found.high + allowed), above, below)
     why = '' if verdict == 'holds' else cause + (f'; {len(seeds)} seed(s)' if allowed else '')
-    return Claim(**told, value=round(found.mean, 3), interval=[round(found.low, 3), round(found.high, 3)], seeds=seeds, verdict=verdict, cause=why)
+    return Claim(
+        **told,
+        value=round(found.mean, 3),
+        interval=[round(found.low, 3), round(found.high, 3)],
+        seeds=seeds,
+        verdict=verdict,
+        cause=why,
+    )
 
 # %% ../../nbs/reproduction/claims.ipynb #00000006
 def write_claims(path, claims: list[Claim]) -> Path:
@@ -85,7 +125,10 @@ def read_claims(path) -> list[Claim]:
     "Read a ledger; ValueError names the file and the claim that lacks a field."
     rows, names = read_json(path), {field.name for field in fields(Claim)}
     for row in rows:
-        if set(row) != names: raise ValueError(f'{path}: claim {row.get("id", "?")} must have exactly the fields {", ".join(sorted(names))}; run the report again')
+        if set(row) != names:
+            raise ValueError(
+                f'{path}: claim {row.get("id", "?")} must have exactly the fields {", ".join(sorted(names))}; run the report again'
+            )
     return [Claim(**row) for row in rows]
 
 
@@ -96,14 +139,20 @@ def merge_claims(paths, out) -> Path:
 
 def format_value(claim: Claim) -> str:
     "Value and interval as text: `+0.42 [0.10, 0.71]`."
-    if claim.value is None: return '–'
+    if claim.value is None:
+        return '–'
     return f'{claim.value:+.2f}' + (f' [{claim.interval[0]:.2f}, {claim.interval[1]:.2f}]' if claim.interval else '')
 
 
 def claims_table(claims: list[Claim]) -> str:
     "A Markdown table, a row a claim."
-    rows = [f'| {c.id} | {c.statement} | {c.paper_value} | {format_value(c)} | **{c.verdict}** | {c.cause} |' for c in claims]
-    return '\n'.join(['| id | claim | paper | here (95 % interval) | verdict | likely cause |', '|---|---|---|---|---|---|', *rows])
+    rows = [
+        f'| {c.id} | {c.statement} | {c.paper_value} | {format_value(c)} | **{c.verdict}** | {c.cause} |'
+        for c in claims
+    ]
+    return '\n'.join(
+        ['| id | claim | paper | here (95 % interval) | verdict | likely cause |', '|---|---|---|---|---|---|', *rows]
+    )
 
 
 def claims_text(claims: list[Claim], width: int = 100) -> str:
@@ -112,4 +161,5 @@ def claims_text(claims: list[Claim], width: int = 100) -> str:
 
 # %% ../../nbs/reproduction/claims.ipynb #00000009
 #| eval: false
-if __name__ == '__main__': merge_claims(sys.argv[2:], sys.argv[1])
+if __name__ == '__main__':
+    merge_claims(sys.argv[2:], sys.argv[1])

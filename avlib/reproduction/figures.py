@@ -15,13 +15,18 @@ from ..dsp.stft import stft
 def style():
     "Set the house style: seaborn's paper context on white, colours that colour-blind readers can tell apart."
     import seaborn
-    seaborn.set_theme(context='paper', style='whitegrid', palette='colorblind', rc={'figure.dpi': 100, 'savefig.bbox': 'tight'})
+
+    seaborn.set_theme(
+        context='paper', style='whitegrid', palette='colorblind', rc={'figure.dpi': 100, 'savefig.bbox': 'tight'}
+    )
 
 
 def save_figure(figure, path) -> Path:
     "Write a figure as PNG without a date, so that the same figure is the same file; closes it."
     import matplotlib.pyplot as plt
-    with atomic_path(path) as temporary: figure.savefig(temporary, format='png', metadata={'Software': None})
+
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format='png', metadata={'Software': None})
     plt.close(figure)
     return Path(path)
 
@@ -31,31 +36,51 @@ def spectrogram(signal, rate: int, ax, title: str = '', floor_db: float = -70.0,
     magnitude = stft(signal.cpu(), n_fft=512, hop=128).abs()
     peak = magnitude.max().clamp_min(1e-9) if peak is None else peak
     decibels = 20 * torch.log10(magnitude / peak + 1e-9)
-    ax.imshow(decibels.numpy(), origin='lower', aspect='auto', cmap='magma', vmin=floor_db, vmax=0, extent=(0, len(signal) / rate, 0, rate / 2000))
-    ax.set_title(title, fontsize=8); ax.grid(False)
+    ax.imshow(
+        decibels.numpy(),
+        origin='lower',
+        aspect='auto',
+        cmap='magma',
+        vmin=floor_db,
+        vmax=0,
+        extent=(0, len(signal) / rate, 0, rate / 2000),
+    )
+    ax.set_title(title, fontsize=8)
+    ax.grid(False)
 
 
 def spectrograms(rows: dict, rate: int):
     "A figure with one spectrogram for each `{title: signal [time]}`, on one scale, in columns of up to four."
     import matplotlib.pyplot as plt
+
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 1.7 * lines), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(2.6 * columns, 1.7 * lines), sharex=True, sharey=True, squeeze=False
+    )
     peak = max(stft(signal.cpu(), n_fft=512, hop=128).abs().max() for signal in rows.values())
-    for ax in axes.flat[len(rows):]: ax.set_visible(False)
-    for ax, (title, signal) in zip(axes.flat, rows.items()): spectrogram(signal, rate, ax, title, peak=peak)
-    figure.supxlabel('time (s)', fontsize=8); figure.supylabel('kHz', fontsize=8); figure.tight_layout()
+    for ax in axes.flat[len(rows) :]:
+        ax.set_visible(False)
+    for ax, (title, signal) in zip(axes.flat, rows.items()):
+        spectrogram(signal, rate, ax, title, peak=peak)
+    figure.supxlabel('time (s)', fontsize=8)
+    figure.supylabel('kHz', fontsize=8)
+    figure.tight_layout()
     return figure
 
 
 def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
     "Loss and score over epochs, a line for each `{label: rows of log.jsonl}`."
     import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.6))
     for ax, key, label in zip(axes, ('total', 'score'), ('training loss', score)):
-        for name, rows in logs.items(): ax.plot([r['epoch'] + 1 for r in rows], [r[key] for r in rows], label=name)
-        ax.set_xlabel('epoch'); ax.set_ylabel(label)
-    axes[1].legend(fontsize=6, loc='upper left', bbox_to_anchor=(1, 1)); figure.tight_layout()
+        for name, rows in logs.items():
+            ax.plot([r['epoch'] + 1 for r in rows], [r[key] for r in rows], label=name)
+        ax.set_xlabel('epoch')
+        ax.set_ylabel(label)
+    axes[1].legend(fontsize=6, loc='upper left', bbox_to_anchor=(1, 1))
+    figure.tight_layout()
     return figure
 
 
@@ -63,26 +88,54 @@ def sweep(panels: dict, x_label: str, y_label: str):
     """Lines of points with 95 % intervals, a panel for each `{title: {label: [(x, Interval or (mean, low, high)), …]}}`; every other line is dashed.
     None in the place of an interval: a cross at the foot of the panel, for what is missing."""
     import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.2), sharey=True, squeeze=False)
     for ax, (title, lines) in zip(axes[0], panels.items()):
-        for row, (label, points) in enumerate(lines.items()): _line(ax, label, points, row)
-        ax.set_title(title, fontsize=9); ax.set_xlabel(x_label)
+        for row, (label, points) in enumerate(lines.items()):
+            _line(ax, label, points, row)
+        ax.set_title(title, fontsize=9)
+        ax.set_xlabel(x_label)
     low, high = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(low - .15 * (high - low), high)                                          # room for the crosses
+    axes[0, 0].set_ylim(low - 0.15 * (high - low), high)  # room for the crosses
     drawn = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels())}
-    axes[0, 0].set_ylabel(y_label); axes[0, -1].legend(drawn.values(), drawn, fontsize=7, loc='upper left', bbox_to_anchor=(1, 1)); figure.tight_layout()
+    axes[0, 0].set_ylabel(y_label)
+    axes[0, -1].legend(drawn.values(), drawn, fontsize=7, loc='upper left', bbox_to_anchor=(1, 1))
+    figure.tight_layout()
     return figure
 
 
 def _line(ax, label, points, row):
     "Line number `row` of a panel, two of one colour; the crosses of each at a height of their own."
     import seaborn
-    colour, there = seaborn.color_palette()[row // 2], [(x, *tuple(interval)[:3]) for x, interval in points if interval is not None]
+
+    colour, there = (
+        seaborn.color_palette()[row // 2],
+        [(x, *tuple(interval)[:3]) for x, interval in points if interval is not None],
+    )
     x, middle, low, high = zip(*there) if there else ((), (), (), ())
-    if there: seaborn.lineplot(x=x, y=middle, ax=ax, color=colour, marker='o', linestyle='--' if row % 2 else '-', label=label, legend=False)
+    if there:
+        seaborn.lineplot(
+            x=x,
+            y=middle,
+            ax=ax,
+            color=colour,
+            marker='o',
+            linestyle='--' if row % 2 else '-',
+            label=label,
+            legend=False,
+        )
     ax.vlines(x, low, high, color=colour, lw=1)
     missing = [x for x, interval in points if interval is None]
-    ax.scatter(missing, [.02 + .03 * row] * len(missing), marker='x', s=10, lw=1, color=colour, transform=ax.get_xaxis_transform())
+    ax.scatter(
+        missing,
+        [0.02 + 0.03 * row] * len(missing),
+        marker='x',
+        s=10,
+        lw=1,
+        color=colour,
+        transform=ax.get_xaxis_transform(),
+    )
     ticks = [x for x, _ in points]
-    margin = .05 * (max(ticks) - min(ticks) or 1)
-    ax.set_xticks(ticks); ax.set_xlim(min(ticks) - margin, max(ticks) + margin)
+    margin = 0.05 * (max(ticks) - min(ticks) or 1)
+    ax.set_xticks(ticks)
+    ax.set_xlim(min(ticks) - margin, max(ticks) + margin)

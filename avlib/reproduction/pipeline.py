@@ -21,20 +21,49 @@ def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     "The stages of `dvc.yaml` for a profile and a corpus, as YAML; a user's corpus, added or linked, becomes a dependency of `prepare`. Raises SettingsError for a profile that trains nothing on it."
     pipeline, params = (yaml.safe_load((root / file).read_text()) for file in ('dvc.yaml', 'params.yaml'))
     folder = root / 'data/corpora' / corpus
-    papers, link, videos, labelled = [paper for paper in params if 'experiments' in params[paper]], read_link(folder), read_video_link(folder), _labelled(root, corpus)
+    papers, link, videos, labelled = (
+        [paper for paper in params if 'experiments' in params[paper]],
+        read_link(folder),
+        read_video_link(folder),
+        _labelled(root, corpus),
+    )
     changed = _changes(params[videos.paper], corpus) if videos else {}
-    chosen = {key: [name for name in value if name not in changed.get('without', ())] if isinstance(value, list) else value for key, value in choose(params['profiles'], profile, 'profile').items()}
+    chosen = {
+        key: [name for name in value if name not in changed.get('without', ())] if isinstance(value, list) else value
+        for key, value in choose(params['profiles'], profile, 'profile').items()
+    }
     chosen = {key: _teachable(value, params, key, link) for key, value in chosen.items()}
-    pipeline['vars'] = [{'profile': profile, 'corpus': corpus, 'music': EMBEDDED_MUSIC if labelled is None else corpus, 'packaged': ['music-queries'] if labelled else [], 'report': report_folder(profile, corpus), **chosen}]
+    pipeline['vars'] = [
+        {
+            'profile': profile,
+            'corpus': corpus,
+            'music': EMBEDDED_MUSIC if labelled is None else corpus,
+            'packaged': ['music-queries'] if labelled else [],
+            'report': report_folder(profile, corpus),
+            **chosen,
+        }
+    ]
     fit = lambda paper: paper == videos.paper if videos else _can_hear(params[paper], link, labelled)
-    idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and fit(paper))] + ['prepare'] * bool(labelled or videos)
-    pipeline['stages'] = {name: _without(stage, idle) for name, stage in pipeline['stages'].items() if name.partition('-')[0] not in idle and (link is None or link.known or not _judges(name))}
-    if videos: pipeline['stages'] = _of_videos(pipeline['stages'], changed, f'data/corpora/{corpus}')
-    if papers and set(papers) <= set(idle): raise SettingsError(f'the profile "{profile}" trains nothing on the corpus "{corpus}"; take another: tiny or small')
+    idle = [paper for paper in papers if not (chosen.get(f'{paper}_experiments') and fit(paper))] + ['prepare'] * bool(
+        labelled or videos
+    )
+    pipeline['stages'] = {
+        name: _without(stage, idle)
+        for name, stage in pipeline['stages'].items()
+        if name.partition('-')[0] not in idle and (link is None or link.known or not _judges(name))
+    }
+    if videos:
+        pipeline['stages'] = _of_videos(pipeline['stages'], changed, f'data/corpora/{corpus}')
+    if papers and set(papers) <= set(idle):
+        raise SettingsError(
+            f'the profile "{profile}" trains nothing on the corpus "{corpus}"; take another: tiny or small'
+        )
     for stage in pipeline['stages'].values():
         stage['wdir'] = '../..'
-        if corpus != EMBEDDED: stage['deps'] = _with_recordings(stage['deps'], corpus, link)
-        if 'params' in stage: stage['params'] += _of_corpus(params, stage['params'], corpus)
+        if corpus != EMBEDDED:
+            stage['deps'] = _with_recordings(stage['deps'], corpus, link)
+        if 'params' in stage:
+            stage['params'] += _of_corpus(params, stage['params'], corpus)
     return yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False)
 
 
@@ -42,13 +71,16 @@ def _of_videos(stages, changed, link):
     "Stages with the `link` to videos in the place of clips of labels, and, where the paper starts from nothing on them, without what it starts from."
     begins = 'start' in changed and not changed['start']
     kept = {name: stage for name, stage in stages.items() if not (begins and name.endswith('-start'))}
-    deps = lambda stage: [link if dep == 'data/${profile}/${music}' else dep for dep in stage['deps'] if not (begins and '/start/' in dep)]
+    deps = lambda stage: [
+        link if dep == 'data/${profile}/${music}' else dep for dep in stage['deps'] if not (begins and '/start/' in dep)
+    ]
     return {name: {**stage, 'deps': deps(stage)} for name, stage in kept.items()}
 
 
 def _labelled(root, corpus) -> bool | None:
     "Whether sounds of a corpus are known by labels, and not by who speaks; None for the embedded ones, which are both."
-    if corpus == EMBEDDED: return None
+    if corpus == EMBEDDED:
+        return None
     manifest = root / 'data/corpora' / corpus / 'manifest.jsonl'
     clips = read_jsonl(manifest) if manifest.is_file() else []
     return any(clip.get('labels') for clip in clips) and not any(clip.get('speaker') for clip in clips)
@@ -56,14 +88,16 @@ def _labelled(root, corpus) -> bool | None:
 
 def _can_hear(paper, link, labelled) -> bool:
     "Whether a corpus has what a paper needs: labels; directions, or voices that can be given some; or voices known one by one."
-    if labelled is not None and paper.get('labelled', False) != labelled: return False
+    if labelled is not None and paper.get('labelled', False) != labelled:
+        return False
     return link is None or (link.stereo if paper.get('stereo') else link.known)
 
 
 def _teachable(value, params, key, link):
     "Of a list of experiments, those that don't learn from the truth, where it isn't known."
     paper, _, what = key.rpartition('_')
-    if what != 'experiments' or link is None or link.known: return value
+    if what != 'experiments' or link is None or link.known:
+        return value
     return [name for name in value if params[paper]['experiments'][name].get('labels') != 'truth']
 
 
@@ -82,7 +116,12 @@ def _without(stage, papers):
 def _of_corpus(params, keys, corpus):
     "What papers whose settings a stage reads do differently on a corpus."
     papers = [key.partition('.')[0] for key in keys if key.endswith('.paper')]
-    return [f'{paper}.corpora.{name}' for paper in papers for name in params[paper].get('corpora', {}) if _prepared_of(name) == corpus]
+    return [
+        f'{paper}.corpora.{name}'
+        for paper in papers
+        for name in params[paper].get('corpora', {})
+        if _prepared_of(name) == corpus
+    ]
 
 
 def _changes(paper, corpus):
@@ -90,7 +129,8 @@ def _changes(paper, corpus):
     return next((changes for name, changes in paper.get('corpora', {}).items() if _prepared_of(name) == corpus), {})
 
 
-def _prepared_of(name): return name.removesuffix('-scenes').removesuffix('-moving')
+def _prepared_of(name):
+    return name.removesuffix('-scenes').removesuffix('-moving')
 
 
 SYNTHESIZER = {'avlib/synthesis/speech.py', 'avlib/synthesis/sentences.py', 'avlib/synthesis/music.py'}
@@ -99,12 +139,16 @@ SYNTHESIZER = {'avlib/synthesis/speech.py', 'avlib/synthesis/sentences.py', 'avl
 def _with_recordings(deps, corpus, link):
     "A user's recordings take the place of the synthesizer, and stand beside the prepared data; of a link to a folder that may grow, the folder, too."
     recordings = [f'data/corpora/{corpus}', *([link.root] if link and not link.known else [])]
-    return [d for d in deps if d not in SYNTHESIZER and d not in recordings] + recordings * any(d in SYNTHESIZER or d.startswith('data/') for d in deps)
+    return [d for d in deps if d not in SYNTHESIZER and d not in recordings] + recordings * any(
+        d in SYNTHESIZER or d.startswith('data/') for d in deps
+    )
 
 
 class _NoAliases(yaml.SafeDumper):
     "Writes what the original says by anchors in full."
-    def ignore_aliases(self, data): return True
+
+    def ignore_aliases(self, data):
+        return True
 
 
 def report_folder(profile: str, corpus: str) -> str:
@@ -114,12 +158,18 @@ def report_folder(profile: str, corpus: str) -> str:
 
 def pipeline_file(root: Path, profile: str, corpus: str) -> Path:
     "The `dvc.yaml` to run: the root's own for (tiny, speech), else one written beside it."
-    if (profile, corpus) == ('tiny', EMBEDDED): return root / 'dvc.yaml'
-    if corpus != EMBEDDED and not any((root / 'data/corpora' / corpus / file).is_file() for file in ('manifest.jsonl', 'link.json', 'videos.json')):
-        raise SettingsError(f'no corpus "{corpus}" in {root / "data/corpora"}; make it by: avlib data add FOLDER --name {corpus}, avlib data link, or avlib data digits')
+    if (profile, corpus) == ('tiny', EMBEDDED):
+        return root / 'dvc.yaml'
+    if corpus != EMBEDDED and not any(
+        (root / 'data/corpora' / corpus / file).is_file() for file in ('manifest.jsonl', 'link.json', 'videos.json')
+    ):
+        raise SettingsError(
+            f'no corpus "{corpus}" in {root / "data/corpora"}; make it by: avlib data add FOLDER --name {corpus}, avlib data link, or avlib data digits'
+        )
     path = root / 'pipelines' / f'{corpus}-{profile}' / 'dvc.yaml'
     text = pipeline_text(root, profile, corpus)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_text() != text:
-        with atomic_path(path) as temporary: temporary.write_text(text)
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
     return path

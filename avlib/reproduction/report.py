@@ -17,22 +17,26 @@ class Report:
 
     What an earlier run left there is removed at the start; the page itself is written last, by `write`.
     """
+
     def __init__(self, folder, paper: str):
         self.page, self.assets, self.parts = Path(folder) / f'{paper}.md', Path(folder) / paper, []
         shutil.rmtree(self.assets, ignore_errors=True)
-        for left in self.page.parent.glob(f'.{paper}.????????.md'): left.unlink()     # of a killed run
+        for left in self.page.parent.glob(f'.{paper}.????????.md'):
+            left.unlink()  # of a killed run
         self.page.unlink(missing_ok=True)
         self.page.parent.mkdir(parents=True, exist_ok=True)
 
     def text(self, markdown: str):
         "Add Markdown, and show it."
         from IPython.display import Markdown, display
+
         self.parts.append(markdown.strip())
         display(Markdown(markdown))
 
     def figure(self, figure, name: str, caption: str):
         "Add a matplotlib figure as `NAME.png` with a caption, and show it."
         from IPython.display import display
+
         display(figure)
         self.assets.mkdir(exist_ok=True)
         save_figure(figure, self.assets / f'{name}.png')
@@ -41,19 +45,22 @@ class Report:
     def sounds(self, signals: dict, rate: int):
         "Add mono signals `{title: [time]}` as FLAC files on one scale (the loudest sample of all at -1 dB), and show players."
         from IPython.display import Audio, display
-        gain = .89 / max(signal.abs().max().item() for signal in signals.values())
+
+        gain = 0.89 / max(signal.abs().max().item() for signal in signals.values())
         links = []
         self.assets.mkdir(exist_ok=True)
         for title, signal in signals.items():
             file = self.assets / f'{title.replace(" ", "-")}.flac'
             write_audio(file, gain * signal, rate, bits=16)
-            print(title); display(Audio((gain * signal).numpy(), rate=rate, normalize=False))
+            print(title)
+            display(Audio((gain * signal).numpy(), rate=rate, normalize=False))
             links.append(f'[{title}]({self.assets.name}/{file.name})')
         self.parts.append('Listen: ' + ' · '.join(links))
 
     def write(self) -> Path:
         "Write the page; returns its path."
-        with atomic_path(self.page) as temporary: temporary.write_text('\n\n'.join(self.parts) + '\n', encoding='utf-8')
+        with atomic_path(self.page) as temporary:
+            temporary.write_text('\n\n'.join(self.parts) + '\n', encoding='utf-8')
         return self.page
 
 

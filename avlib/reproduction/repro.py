@@ -28,44 +28,81 @@ from ..training.settings import SettingsError, repository
 # %% ../../nbs/reproduction/repro.ipynb #00000004
 def repro(root: Path, path: Path, targets=(), beside: int = 1) -> subprocess.Popen:
     "Start `dvc repro` of the pipeline `path`, or of just these stages of it, as one of `beside` that share the cores: libraries that each took them all would wait for each other."
-    environment = {'OMP_NUM_THREADS': str(max(cores() // beside, 1)), **os.environ, ASKED_BY: asked_by(), 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
+    environment = {
+        'OMP_NUM_THREADS': str(max(cores() // beside, 1)),
+        **os.environ,
+        ASKED_BY: asked_by(),
+        'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+    }
     file = str(path.relative_to(root))
     names = ['--single-item', *(f'{file}:{target}' for target in targets)] if targets else [file]
-    return subprocess.Popen([sys.executable, '-m', 'dvc', '--wait-for-lock', 'repro', *names], cwd=root, env=environment)
+    return subprocess.Popen(
+        [sys.executable, '-m', 'dvc', '--wait-for-lock', 'repro', *names], cwd=root, env=environment
+    )
 
 
-STARTS = ('-embed@', '-start@')      # what others start from, in this order
+STARTS = ('-embed@', '-start@')  # what others start from, in this order
 
 
 def waves(root: Path, path: Path) -> list[list[list[str]]]:
     """What may run side by side, one wave after the other: trainings that others start from; then the stages of each experiment, `NAME-train@…` before `NAME-evaluate@…`, if there is one;
     in each the first seed of all before the second of any; last, stages that rest on no training."""
     listing = [sys.executable, '-m', 'dvc', 'stage', 'list', '--name-only', str(path.relative_to(root))]
-    names = [name.split(':')[-1] for name in subprocess.run(listing, cwd=root, capture_output=True, text=True, check=True).stdout.split()]
-    of_kind = lambda kind: sorted((name for name in names if kind in name), key=lambda name: int(re.split('[-@]', name)[-1]))
-    trainings = [[name for name in (stage, stage.replace('-train@', '-evaluate@')) if name in names] for stage in of_kind('-train@')]
+    names = [
+        name.split(':')[-1]
+        for name in subprocess.run(listing, cwd=root, capture_output=True, text=True, check=True).stdout.split()
+    ]
+    of_kind = lambda kind: sorted(
+        (name for name in names if kind in name), key=lambda name: int(re.split('[-@]', name)[-1])
+    )
+    trainings = [
+        [name for name in (stage, stage.replace('-train@', '-evaluate@')) if name in names]
+        for stage in of_kind('-train@')
+    ]
     starts = [[[name] for name in of_kind(kind)] for kind in STARTS]
-    others = [name for name in names if '@' in name and not any(kind in name for kind in (*STARTS, '-train@', '-evaluate@'))]
-    return [wave for wave in (*starts, trainings + [[name] for name in (*others, *(name for name, rests in single_stages(path).items() if not rests))]) if wave]
+    others = [
+        name for name in names if '@' in name and not any(kind in name for kind in (*STARTS, '-train@', '-evaluate@'))
+    ]
+    return [
+        wave
+        for wave in (
+            *starts,
+            trainings
+            + [[name] for name in (*others, *(name for name, rests in single_stages(path).items() if not rests))],
+        )
+        if wave
+    ]
 
 
 def single_stages(path: Path) -> dict[str, bool]:
     "The stages after the preparations that are there once, and whether each rests on what experiments leave."
     stages, first = yaml.safe_load(path.read_text())['stages'], preparations(path)
-    return {name: any(d.startswith('runs/') for d in stage['deps']) for name, stage in stages.items() if name not in first and 'matrix' not in stage}
+    return {
+        name: any(d.startswith('runs/') for d in stage['deps'])
+        for name, stage in stages.items()
+        if name not in first and 'matrix' not in stage
+    }
 
 
 def preparations(path: Path) -> list[str]:
     "The stages that leave data, which experiments read."
     stages = yaml.safe_load(path.read_text())['stages']
-    return [name for name, stage in stages.items() if any(isinstance(out, str) and out.startswith('data/') for out in stage['outs'])]
+    return [
+        name
+        for name, stage in stages.items()
+        if any(isinstance(out, str) and out.startswith('data/') for out in stage['outs'])
+    ]
 
 
 def in_order(path: Path, names) -> list[list[list[str]]]:
     "These stages in waves, each after those of them that leave what it reads, or a part of it."
     stages, waves = yaml.safe_load(path.read_text())['stages'], []
-    left_by = {name: {out if isinstance(out, str) else next(iter(out)) for out in stages[name]['outs']} for name in names}
-    reads = lambda name, other: any(Path(out).is_relative_to(dep) for out in left_by[other] for dep in stages[name]['deps'])
+    left_by = {
+        name: {out if isinstance(out, str) else next(iter(out)) for out in stages[name]['outs']} for name in names
+    }
+    reads = lambda name, other: any(
+        Path(out).is_relative_to(dep) for out in left_by[other] for dep in stages[name]['deps']
+    )
     sorter = TopologicalSorter({name: [other for other in names if reads(name, other)] for name in names})
     sorter.prepare()
     while sorter.is_active():
@@ -84,22 +121,31 @@ def run_pipeline(root: Path, path: Path, jobs: int, hours: float = math.inf) -> 
 
     After `hours` of experiments those that still run are stopped, and the report is made of what there is; the next call goes on where this one stopped.
     """
-    def stop(signum, frame): raise KeyboardInterrupt
+
+    def stop(signum, frame):
+        raise KeyboardInterrupt
+
     signal.signal(signal.SIGTERM, stop)
     mend_locks(root, path)
-    if up_to_date(root, path): return 0
+    if up_to_date(root, path):
+        return 0
+
     def side_by_side(wave, seconds=math.inf):
         hands = deal(wave, jobs)
         return finish([repro(root, path, targets, len(hands)) for targets in hands], seconds)
 
     for wave in in_order(path, preparations(path)):
-        if status := side_by_side(wave): return status
+        if status := side_by_side(wave):
+            return status
     end, trained = time.monotonic() + 3600 * hours, 0
     for wave in waves(root, path):
-        if trained == 0: trained = side_by_side(wave, end - time.monotonic())
-    if trained: return trained
-    for wave in in_order(path, single_stages(path)):                                             # reports; none where nothing is judged
-        if status := side_by_side(wave): return status
+        if trained == 0:
+            trained = side_by_side(wave, end - time.monotonic())
+    if trained:
+        return trained
+    for wave in in_order(path, single_stages(path)):  # reports; none where nothing is judged
+        if status := side_by_side(wave):
+            return status
     return 0 if trained is None else finish([repro(root, path)])
 
 
@@ -113,7 +159,8 @@ def finish(running: list[subprocess.Popen], seconds: float = math.inf) -> int | 
     "Wait for processes and return the first exit status that is not 0, or 0; None where some had to be stopped after so many seconds, and none of the others failed."
     end = time.monotonic() + seconds
     try:
-        while any(process.poll() is None for process in running) and time.monotonic() < end: time.sleep(.1)
+        while any(process.poll() is None for process in running) and time.monotonic() < end:
+            time.sleep(0.1)
     except KeyboardInterrupt:
         _stop(running)
         raise SystemExit(130)
@@ -126,14 +173,17 @@ def _stop(running, patience: float = 60.0):
     """End what dvc runs, not dvc: it sees its stage fail and ends by itself, where a signal could meet it while it writes its lock file, which it would leave broken.
     One that runs nothing for so many seconds is ended all the same."""
     import psutil
+
     end = time.monotonic() + patience
     while left := [process for process in running if process.poll() is None]:
         for process in left:
-            with contextlib.suppress(psutil.Error):                                              # it may end meanwhile
+            with contextlib.suppress(psutil.Error):  # it may end meanwhile
                 children = psutil.Process(process.pid).children(recursive=True)
-                for child in children: child.terminate()
-                if not children and time.monotonic() > end: process.terminate()
-        time.sleep(.2)
+                for child in children:
+                    child.terminate()
+                if not children and time.monotonic() > end:
+                    process.terminate()
+        time.sleep(0.2)
 
 
 def mend_locks(root: Path, path: Path):
@@ -147,22 +197,31 @@ def mend_locks(root: Path, path: Path):
 
 def _is_whole(file, wanted):
     "Whether a file holds a mapping, with the key `wanted`, if one is."
-    try: found = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError): return False
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False
     return isinstance(found, dict) and (not wanted or wanted in found)
 
 
 def main(arguments=None):
     "Run a profile on a corpus, then print the claims and where the reports lie; exits as dvc does."
     parser = argparse.ArgumentParser(prog='python -m avlib.reproduction.repro')
-    parser.add_argument('--profile', default='tiny'); parser.add_argument('--corpus', default=EMBEDDED)
+    parser.add_argument('--profile', default='tiny')
+    parser.add_argument('--corpus', default=EMBEDDED)
     parser.add_argument('--jobs', type=int, default=default_jobs(), help='experiments at a time')
-    parser.add_argument('--hours', type=float, default=math.inf, help='stop the experiments after so long, and report what there is')
+    parser.add_argument(
+        '--hours', type=float, default=math.inf, help='stop the experiments after so long, and report what there is'
+    )
     options, start = parser.parse_args(arguments), time.perf_counter()
-    try: root = repository(); path = pipeline_file(root, options.profile, options.corpus)
-    except SettingsError as error: raise SystemExit(f'avlib: {error}')
+    try:
+        root = repository()
+        path = pipeline_file(root, options.profile, options.corpus)
+    except SettingsError as error:
+        raise SystemExit(f'avlib: {error}')
     status = run_pipeline(root, path, options.jobs, options.hours)
-    if status: raise SystemExit(status)
+    if status:
+        raise SystemExit(status)
     print(f'\n{_left(root, path, options)}   ({time.perf_counter() - start:.0f} s)')
 
 
@@ -170,15 +229,25 @@ def _left(root, path, options):
     "The claims and where the reports lie; of a corpus by which nothing can be judged, the models."
     reports = root / 'reports' / report_folder(options.profile, options.corpus)
     if 'claims' not in yaml.safe_load(path.read_text())['stages']:
-        return 'nothing is known to judge by; models: ' + (', '.join(str(p.parent.relative_to(root)) for p in sorted((root / 'runs' / options.corpus / options.profile / 'train').glob('*/model.json'))) or 'none yet')
-    return f'{claims_text(read_claims(reports / "claims.json"))}\n\nreports: ' + ', '.join(str(p.relative_to(root)) for p in sorted(reports.glob('*.md')))
+        return 'nothing is known to judge by; models: ' + (
+            ', '.join(
+                str(p.parent.relative_to(root))
+                for p in sorted((root / 'runs' / options.corpus / options.profile / 'train').glob('*/model.json'))
+            )
+            or 'none yet'
+        )
+    return f'{claims_text(read_claims(reports / "claims.json"))}\n\nreports: ' + ', '.join(
+        str(p.relative_to(root)) for p in sorted(reports.glob('*.md'))
+    )
 
 
 def default_jobs() -> int:
     "One experiment a core, up to 4; one at a time where there is a GPU to fill."
     import torch
+
     return 1 if torch.cuda.is_available() else min(4, cores())
 
 # %% ../../nbs/reproduction/repro.ipynb #00000008
 #| eval: false
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

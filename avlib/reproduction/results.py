@@ -17,12 +17,18 @@ from ..metrics.statistics import bootstrap_interval
 # %% ../../nbs/reproduction/results.ipynb #00000005
 class Results:
     "The finished experiments of a `paper` in a profile, on a corpus."
+
     def __init__(self, paper: str, profile: str, corpus: str):
         params = yaml.safe_load((repository() / 'params.yaml').read_text())
         planned = params['profiles'][profile]
         left_out = params[paper].get('corpora', {}).get(corpus, {}).get('without', [])
-        self.seeds, self.names = planned['seeds'], [name for name in planned[f'{paper}_experiments'] if name not in left_out]
-        self.runs = {(name, seed): Experiment(paper, name, profile, corpus, seed) for name in self.names for seed in self.seeds}
+        self.seeds, self.names = (
+            planned['seeds'],
+            [name for name in planned[f'{paper}_experiments'] if name not in left_out],
+        )
+        self.runs = {
+            (name, seed): Experiment(paper, name, profile, corpus, seed) for name in self.names for seed in self.seeds
+        }
         self.found = {key: result for key, run in self.runs.items() if (result := run.finished())}
 
     @property
@@ -42,7 +48,10 @@ class Results:
     def scores(self, name: str, key: str, seeds=None, domain: str | None = None) -> np.ndarray:
         "`[seed, example]`, of the experiment's own domain or of another in which it was judged; empty where it wasn't run."
         found = [self.found[name, seed] for seed in (self.seeds_of(name) if seeds is None else seeds)]
-        rows = [result['examples'] if domain in (None, result['domain']) else result['elsewhere'].get(domain, []) for result in found]
+        rows = [
+            result['examples'] if domain in (None, result['domain']) else result['elsewhere'].get(domain, [])
+            for result in found
+        ]
         return np.array([[row[key] for row in examples] for examples in rows])
 
     def told(self, key: str) -> str:
@@ -52,6 +61,7 @@ class Results:
 
 def in_words(scores) -> str:
     "Mean and 95 % interval of `[seed, example]` as text, or – for what wasn't run."
-    if not np.size(scores): return '–'
+    if not np.size(scores):
+        return '–'
     found = bootstrap_interval(scores)
     return f'{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]'

@@ -16,48 +16,62 @@ from pathlib import Path
 def ancestors() -> list:
     "The processes above this one up to the `dvc repro`, or the `avlib.reproduction.repro` above that, which asked for it; just the parent where there is none."
     import psutil
+
     above = psutil.Process().parents()
     asking = [i for i, process in enumerate(above) if 'repro' in ' '.join(_command(process)[1:4])]
-    return above[:max(asking, default=0) + 1]
+    return above[: max(asking, default=0) + 1]
 
 
 def _command(process):
     import psutil
-    try: return process.cmdline()
-    except psutil.Error: return []
+
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
-ASKED_BY = 'AVLIB_ASKED_BY'         # variable of the environment
+ASKED_BY = 'AVLIB_ASKED_BY'  # variable of the environment
 
 
 def asked_by() -> str:
     "This process, by number and the time it began, for the environment of those that it starts."
     import psutil
+
     return f'{os.getpid()} {psutil.Process().create_time()}'
 
 
 def is_orphan() -> bool:
     "Whether the process that the environment names has ended."
     import psutil
-    if ASKED_BY not in os.environ: return False
+
+    if ASKED_BY not in os.environ:
+        return False
     number, began = os.environ[ASKED_BY].split()
-    try: return str(psutil.Process(int(number)).create_time()) != began
-    except psutil.NoSuchProcess: return True
+    try:
+        return str(psutil.Process(int(number)).create_time()) != began
+    except psutil.NoSuchProcess:
+        return True
 
 
 def watch(processes, interval: float = 0.5):
     "End this process and all that it started as soon as one of `processes` has ended."
+
     def look():
-        while all(p.is_running() and p.status() != 'zombie' for p in processes): time.sleep(interval)
+        while all(p.is_running() and p.status() != 'zombie' for p in processes):
+            time.sleep(interval)
         kill_children()
         os._exit(1)
+
     threading.Thread(target=look, daemon=True).start()
 
 
 def kill_children():
     "Kill every process below this one."
     import psutil
-    for child in psutil.Process().children(recursive=True): child.kill()
+
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
 
 # %% ../../nbs/reproduction/run.ipynb #00000008
 def run(notebook, out, parameters: dict) -> Path:
@@ -69,7 +83,15 @@ def run(notebook, out, parameters: dict) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, failed = out.with_suffix('.partial.ipynb'), out.with_suffix('.failed.ipynb')
-    try: papermill.execute_notebook(str(notebook), str(partial), parameters=parameters, kernel_name='python3', progress_bar=False, log_output=False)
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(partial),
+            parameters=parameters,
+            kernel_name='python3',
+            progress_bar=False,
+            log_output=False,
+        )
     except papermill.PapermillExecutionError:
         os.replace(partial, failed)
         print(f'{notebook} failed; look at {failed}', file=sys.stderr)
@@ -82,17 +104,23 @@ def run(notebook, out, parameters: dict) -> Path:
 def _papermill():
     "The library, without a grammar of international addresses that jsonschema would read for two seconds, and never asks here."
     unread = 'rfc3987_syntax' not in sys.modules
-    if unread: sys.modules['rfc3987_syntax'] = None                                               # counts as not installed
-    try: import papermill
+    if unread:
+        sys.modules['rfc3987_syntax'] = None  # counts as not installed
+    try:
+        import papermill
     finally:
-        if unread: del sys.modules['rfc3987_syntax']
+        if unread:
+            del sys.modules['rfc3987_syntax']
     return papermill
 
 
 def parse(arguments: list[str]) -> tuple[str, str, dict]:
     "NOTEBOOK, OUT and the parameters `--name value` of a command line; whole numbers become int."
-    parser = argparse.ArgumentParser(prog='python -m avlib.reproduction.run', description='Run a notebook of the pipeline with parameters.')
-    parser.add_argument('notebook'); parser.add_argument('out')
+    parser = argparse.ArgumentParser(
+        prog='python -m avlib.reproduction.run', description='Run a notebook of the pipeline with parameters.'
+    )
+    parser.add_argument('notebook')
+    parser.add_argument('out')
     known, rest = parser.parse_known_args(arguments)
     if len(rest) % 2 or not all(name.startswith('--') for name in rest[::2]):
         parser.error(f'parameters come as --name value; got {" ".join(rest)}')
@@ -103,14 +131,17 @@ def parse(arguments: list[str]) -> tuple[str, str, dict]:
 def main(arguments=None):
     "Run from the command line; exits with 1 where the notebook fails."
     notebook, out, parameters = parse(sys.argv[1:] if arguments is None else arguments)
-    if is_orphan(): raise SystemExit(f'{notebook}: who asked for it has ended; ask again')
+    if is_orphan():
+        raise SystemExit(f'{notebook}: who asked for it has ended; ask again')
     watch(ancestors())
     signal.signal(signal.SIGTERM, lambda *_: (kill_children(), os._exit(1)))
-    try: run(notebook, out, parameters)
+    try:
+        run(notebook, out, parameters)
     except Exception as error:
         print(f'{notebook}: {error}', file=sys.stderr)
         raise SystemExit(1)
 
 # %% ../../nbs/reproduction/run.ipynb #0000000c
 #| eval: false
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

@@ -20,45 +20,58 @@ from ..corpora.splits import split_numbers
 @dataclass(frozen=True)
 class Effect:
     "A sound of the SoundFont (see `Instrument`), and the shortest and longest `interval` in s between its strokes; without, it is held. The pieces of percussion take turns."
+
     played: Instrument
     interval: tuple = ()
 
 
 EFFECTS = {
     'applause': Effect(Instrument(126, 45, 75)),
-    'bell': Effect(Instrument(14, 55, 79), (.2, .5)),
-    'bird': Effect(Instrument(123, 57, 84), (.12, .35)),
-    'clapping': Effect(Instrument(0, keys=(39,)), (.12, .4)),
-    'cymbal': Effect(Instrument(0, keys=(51,)), (.1, .35)),
+    'bell': Effect(Instrument(14, 55, 79), (0.2, 0.5)),
+    'bird': Effect(Instrument(123, 57, 84), (0.12, 0.35)),
+    'clapping': Effect(Instrument(0, keys=(39,)), (0.12, 0.4)),
+    'cymbal': Effect(Instrument(0, keys=(51,)), (0.1, 0.35)),
     'helicopter': Effect(Instrument(125, 45, 75)),
-    'horse': Effect(Instrument(0, keys=(76, 77)), (.1, .25)),
-    'maracas': Effect(Instrument(0, keys=(70,)), (.08, .25)),
+    'horse': Effect(Instrument(0, keys=(76, 77)), (0.1, 0.25)),
+    'maracas': Effect(Instrument(0, keys=(70,)), (0.08, 0.25)),
     'organ': Effect(Instrument(19, 45, 72)),
-    'pump': Effect(Instrument(121, 45, 75), (.15, .4)),
-    'snare': Effect(Instrument(0, keys=(38,)), (.05, .15)),
-    'tambourine': Effect(Instrument(0, keys=(54,)), (.08, .25)),
-    'telephone': Effect(Instrument(124, 57, 84), (.1, .3)),
-    'whistle': Effect(Instrument(78, 60, 78))}
-BEFORE = 2.0                          # s that are left out at the start, while a helicopter comes up
+    'pump': Effect(Instrument(121, 45, 75), (0.15, 0.4)),
+    'snare': Effect(Instrument(0, keys=(38,)), (0.05, 0.15)),
+    'tambourine': Effect(Instrument(0, keys=(54,)), (0.08, 0.25)),
+    'telephone': Effect(Instrument(124, 57, 84), (0.1, 0.3)),
+    'whistle': Effect(Instrument(78, 60, 78)),
+}
+BEFORE = 2.0  # s that are left out at the start, while a helicopter comes up
 
 # %% ../../nbs/synthesis/effects.ipynb #00000006
 def effect(rng: np.random.Generator, name: str, seconds: float) -> Phrase:
     "How a thing sounds for so long, drawn with a NumPy generator. Raises ValueError for an unknown name, or a length that isn't positive."
-    if name not in EFFECTS: raise ValueError(f'sound effect "{name}" is unknown; there are {", ".join(EFFECTS)}')
-    if not 0 < seconds < float('inf'): raise ValueError(f'a sound needs a positive length in s; got {seconds}')
+    if name not in EFFECTS:
+        raise ValueError(f'sound effect "{name}" is unknown; there are {", ".join(EFFECTS)}')
+    if not 0 < seconds < float('inf'):
+        raise ValueError(f'a sound needs a positive length in s; got {seconds}')
     played, velocity = EFFECTS[name].played, int(rng.integers(80, 120))
     step = rng.uniform(*EFFECTS[name].interval) if EFFECTS[name].interval else seconds
     keys = played.keys or (int(rng.integers(played.low, played.high + 1)),)
-    return Phrase(name, seconds, tuple(Note(start, step, keys[i % len(keys)], velocity) for i, start in enumerate(np.arange(0, seconds, step).tolist())))
+    return Phrase(
+        name,
+        seconds,
+        tuple(
+            Note(start, step, keys[i % len(keys)], velocity)
+            for i, start in enumerate(np.arange(0, seconds, step).tolist())
+        ),
+    )
 
 
 def render_effect(sound: Phrase, rate: int) -> torch.Tensor:
     "The sound, `[time]` of its seconds at `rate` Hz, as loud as music is (see `render`); the same samples on every call."
     whole = render(sound, rate, EFFECTS[sound.instrument].played)
-    return even(whole[round(BEFORE * rate):])
+    return even(whole[round(BEFORE * rate) :])
 
 # %% ../../nbs/synthesis/effects.ipynb #0000000b
-def write_effect_corpus(folder, rate: int, clips: int, seed: int, seconds: float = 3.0, held_out: float = .2, names=tuple(EFFECTS)) -> Path:
+def write_effect_corpus(
+    folder, rate: int, clips: int, seed: int, seconds: float = 3.0, held_out: float = 0.2, names=tuple(EFFECTS)
+) -> Path:
     """Write so many clips of each name to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is given back.
 
     `held_out`: the share of clips for validation and for test each, one at least. A clip depends on `seed`, name and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError as `split_numbers` does, and for an unknown name.
@@ -66,11 +79,19 @@ def write_effect_corpus(folder, rate: int, clips: int, seed: int, seconds: float
     splits, manifest = split_numbers(clips, held_out), Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
     jobs = [(name, i, split) for name in names for i, split in enumerate(splits)]
-    return write_manifest(manifest, [_write_clip(manifest.parent, rate, seed, seconds, *job) for job in tqdm(jobs, desc='sounds', unit='clip', mininterval=1)])
+    return write_manifest(
+        manifest,
+        [
+            _write_clip(manifest.parent, rate, seed, seconds, *job)
+            for job in tqdm(jobs, desc='sounds', unit='clip', mininterval=1)
+        ],
+    )
 
 
 def _write_clip(folder, rate, seed, seconds, name, i, split):
     drawn = effect(np.random.default_rng([seed, *name.encode(), i]), name, BEFORE + seconds)
     signal, path = render_effect(drawn, rate), f'audio/{name}-{i:04d}.flac'
     write_audio(folder / path, signal, rate, bits=16)
-    return Clip(f'{name}-{i:04d}', split, path, rate, len(signal), (name,), f'{name} sounding', recording=f'{name}-{i:04d}')
+    return Clip(
+        f'{name}-{i:04d}', split, path, rate, len(signal), (name,), f'{name} sounding', recording=f'{name}-{i:04d}'
+    )

@@ -9,16 +9,34 @@ from functools import cache
 import numpy as np
 
 # %% ../../nbs/synthesis/handwritten_digits.ipynb #00000005
-DIGITS = {'0': 'zero', '1': 'one', '2': 'two', '3': 'three', '4': 'four', '5': 'five', '6': 'six', '7': 'seven', '8': 'eight', '9': 'nine'}
-PARTS = {'train': slice(0, 1200), 'valid': slice(1200, 1400), 'test': slice(1400, None)}      # in the order in which they were collected
+DIGITS = {
+    '0': 'zero',
+    '1': 'one',
+    '2': 'two',
+    '3': 'three',
+    '4': 'four',
+    '5': 'five',
+    '6': 'six',
+    '7': 'seven',
+    '8': 'eight',
+    '9': 'nine',
+}
+PARTS = {
+    'train': slice(0, 1200),
+    'valid': slice(1200, 1400),
+    'test': slice(1400, None),
+}  # in the order in which they were collected
 
 
 @cache
 def written(split: str) -> dict:
     "The handwritten digits of a split: ink `[n, 8, 8]` from 0 to 1, by digit '0' to '9'. Raises ValueError for an unknown split, ImportError without scikit-learn."
-    if split not in PARTS: raise ValueError(f'handwritten digits are divided into {", ".join(PARTS)}; got "{split}"')
-    try: from sklearn.datasets import load_digits
-    except ImportError: raise ImportError('handwritten digits come with scikit-learn: pip install scikit-learn') from None
+    if split not in PARTS:
+        raise ValueError(f'handwritten digits are divided into {", ".join(PARTS)}; got "{split}"')
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ImportError('handwritten digits come with scikit-learn: pip install scikit-learn') from None
     ink, digit = load_digits(return_X_y=True)
     ink, digit = ink[PARTS[split]].reshape(-1, 8, 8) / 16, digit[PARTS[split]]
     return {name: ink[digit == int(name)] for name in DIGITS}
@@ -27,8 +45,9 @@ def written(split: str) -> dict:
 def outlines(ink) -> list:
     "Loops `[n, 2]` of points (x to the right, y down) around what ink `[8, 8]` covers by half or more; the 8 pixels reach from -1 to 1."
     from contourpy import contour_generator
-    centre = (np.arange(-1, 9) + .5) / 4 - 1
-    return contour_generator(centre, centre, np.pad(ink, 1)).lines(.5)
+
+    centre = (np.arange(-1, 9) + 0.5) / 4 - 1
+    return contour_generator(centre, centre, np.pad(ink, 1)).lines(0.5)
 
 
 def handwritten(digit: str, split: str):

@@ -9,8 +9,8 @@ from itertools import product
 import torch
 
 # %% ../../nbs/synthesis/motion.ipynb #00000005
-FRAMES = 8                            # of a window
-STILL = (.6, .6, .3)                  # pixels to the right and downwards, and of depth
+FRAMES = 8  # of a window
+STILL = (0.6, 0.6, 0.3)  # pixels to the right and downwards, and of depth
 
 
 def _octants():
@@ -20,10 +20,16 @@ def _octants():
 
 def _neighbours():
     "The 26 around a cube: axes, then edges, then corners."
-    return sorted((way for way in product((1, 0, -1), repeat=3) if any(way)), key=lambda way: (sum(map(abs, way)), tuple(-x for x in way)))
+    return sorted(
+        (way for way in product((1, 0, -1), repeat=3) if any(way)),
+        key=lambda way: (sum(map(abs, way)), tuple(-x for x in way)),
+    )
 
 
-DIRECTIONS = {10: torch.tensor([(0, 0, 0), *_octants()]), 28: torch.tensor([(0, 0, 0), *_neighbours()])}    # ways of all classes but the last
+DIRECTIONS = {
+    10: torch.tensor([(0, 0, 0), *_octants()]),
+    28: torch.tensor([(0, 0, 0), *_neighbours()]),
+}  # ways of all classes but the last
 
 
 def direction_class(displacement, classes: int = 10, still=STILL) -> torch.Tensor:
@@ -31,18 +37,25 @@ def direction_class(displacement, classes: int = 10, still=STILL) -> torch.Tenso
 
     Source: Chatterjee et al. 2022, supplement, section 8.5.
     """
-    if classes not in DIRECTIONS: raise ValueError(f'directions are divided into {" or ".join(map(str, DIRECTIONS))} classes; got {classes}')
-    if displacement.shape[-1:] != (3,) or not torch.isfinite(displacement).all(): raise ValueError(f'displacements are finite, and have three coordinates; got {list(displacement.shape)}')
+    if classes not in DIRECTIONS:
+        raise ValueError(f'directions are divided into {" or ".join(map(str, DIRECTIONS))} classes; got {classes}')
+    if displacement.shape[-1:] != (3,) or not torch.isfinite(displacement).all():
+        raise ValueError(f'displacements are finite, and have three coordinates; got {list(displacement.shape)}')
     ways = torch.nn.functional.normalize(DIRECTIONS[classes][1:].to(displacement), dim=-1)
-    towards = displacement if classes == 28 else torch.where(displacement < 0, -1., 1.).to(displacement)
+    towards = displacement if classes == 28 else torch.where(displacement < 0, -1.0, 1.0).to(displacement)
     moves = (displacement.abs() >= displacement.new_tensor(still)).any(-1)
     return torch.where(moves, (towards @ ways.mT).argmax(-1) + 1, 0)
 
 # %% ../../nbs/synthesis/motion.ipynb #00000009
 def box_displacement(boxes, flow, depth) -> torch.Tensor:
     "Displacements `[N, 3]` of boxes `[N, 4]` of the first frame, by `flow [2, H, W]` in pixels and `depth [2, H, W]` of the first and the last frame: means over a box, where it ends up at the depth there; NaN for a box outside of the frame. Raises ValueError for other shapes."
-    if flow.shape != depth.shape or flow.shape[:1] != (2,): raise ValueError(f'flow and depth are [2, H, W]; got {list(flow.shape)} and {list(depth.shape)}')
-    return torch.stack([_displacement(_pixels(box, flow.shape[1:]), flow, depth) for box in boxes]) if len(boxes) else flow.new_zeros(0, 3)
+    if flow.shape != depth.shape or flow.shape[:1] != (2,):
+        raise ValueError(f'flow and depth are [2, H, W]; got {list(flow.shape)} and {list(depth.shape)}')
+    return (
+        torch.stack([_displacement(_pixels(box, flow.shape[1:]), flow, depth) for box in boxes])
+        if len(boxes)
+        else flow.new_zeros(0, 3)
+    )
 
 
 def _pixels(box, size):
@@ -54,9 +67,12 @@ def _pixels(box, size):
 def _displacement(place, flow, depth):
     rows, columns = place
     moved = flow[:, rows, columns]
-    if not moved.numel(): return flow.new_full((3,), torch.nan)
+    if not moved.numel():
+        return flow.new_full((3,), torch.nan)
     y, x = torch.meshgrid(torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop), indexing='ij')
     y, x = ((at + by).round().long() for at, by in ((y, moved[1]), (x, moved[0])))
-    seen = (0 <= y) & (y < depth.shape[1]) & (0 <= x) & (x < depth.shape[2])                               # what leaves the frame has no depth at its end
+    seen = (
+        (0 <= y) & (y < depth.shape[1]) & (0 <= x) & (x < depth.shape[2])
+    )  # what leaves the frame has no depth at its end
     nearer = (depth[1, y[seen], x[seen]] - depth[0, rows, columns][seen]).mean() if seen.any() else flow.new_zeros(())
     return torch.stack([*moved.flatten(1).mean(1), nearer])

@@ -21,45 +21,72 @@ class MotionSettings:
 
     Raises ValueError for lengths below 0, and a share that is none.
     """
+
     metres: float = 4.0
-    rest: float = .15
+    rest: float = 0.15
     camera: float = 0.0
-    still: tuple = (.03, .03, .05)
+    still: tuple = (0.03, 0.03, 0.05)
     acoustics: dict = field(default_factory=lambda: {'height': 4.5})
 
     def __post_init__(self):
-        if not (self.metres > 0 and 0 <= self.rest <= 1 and self.camera >= 0 and min(self.still) >= 0): raise ValueError(f'metres are positive, rest is a share, camera and still are 0 or more; got {self}')
+        if not (self.metres > 0 and 0 <= self.rest <= 1 and self.camera >= 0 and min(self.still) >= 0):
+            raise ValueError(f'metres are positive, rest is a share, camera and still are 0 or more; got {self}')
         Acoustics(**self.acoustics)
 
 
-COARSE = 24                           # pixels suffice to tell what is hidden
+COARSE = 24  # pixels suffice to tell what is hidden
 
 
 def draw_moving(labels, settings: SceneSettings, motion: MotionSettings, rng, sounding=None, shapes=None) -> Scene:
     "A scene as `draw_scene` draws it, with the same `sounding` and `shapes`, of which some things rest, seen from a camera that may move. Raises ValueError as `draw_scene` does, and where what sounds doesn't stay visible, before the camera and above the floor."
-    unchecked, size = replace(settings, visible=0.), min(settings.size, COARSE)
-    resting = rng.random(settings.sounding[1] + settings.silent[1]) < motion.rest                         # once, or those that stay in the frame by resting would be preferred
+    unchecked, size = replace(settings, visible=0.0), min(settings.size, COARSE)
+    resting = (
+        rng.random(settings.sounding[1] + settings.silent[1]) < motion.rest
+    )  # once, or those that stay in the frame by resting would be preferred
     for _ in range(200):
-        scene = _seen_from(_rested(draw_scene(labels, unchecked, rng, sounding, shapes), resting), motion.camera * rng.uniform(-1, 1, 3))
-        if all(_can_be(thing, motion) for thing in scene.things) and all(share >= settings.visible for time in (0., .5, 1.) for share in visible_shares(scene, size, time)): return scene
-    raise ValueError(f'in 200 moving scenes what sounds left the frame; let things, or the camera, be slower: {settings}, {motion}')
+        scene = _seen_from(
+            _rested(draw_scene(labels, unchecked, rng, sounding, shapes), resting),
+            motion.camera * rng.uniform(-1, 1, 3),
+        )
+        if all(_can_be(thing, motion) for thing in scene.things) and all(
+            share >= settings.visible for time in (0.0, 0.5, 1.0) for share in visible_shares(scene, size, time)
+        ):
+            return scene
+    raise ValueError(
+        f'in 200 moving scenes what sounds left the frame; let things, or the camera, be slower: {settings}, {motion}'
+    )
 
 
 def _can_be(thing, motion):
     "Whether a thing stays before the camera and, if it sounds, above the floor."
     (_, y0, z0), (_, y1, z1) = path_of(thing, 2, motion.metres).tolist()
-    return min(z0, z1) > .2 * motion.metres and (not thing.sounding or max(y0, y1) < .98 * Acoustics(**motion.acoustics).height)
+    return min(z0, z1) > 0.2 * motion.metres and (
+        not thing.sounding or max(y0, y1) < 0.98 * Acoustics(**motion.acoustics).height
+    )
 
 
-def _rested(scene, resting): return replace(scene, things=tuple(replace(thing, velocity=(0., 0., 0.)) if rests else thing for thing, rests in zip(scene.things, resting)))
+def _rested(scene, resting):
+    return replace(
+        scene,
+        things=tuple(
+            replace(thing, velocity=(0.0, 0.0, 0.0)) if rests else thing for thing, rests in zip(scene.things, resting)
+        ),
+    )
 
 
-def _seen_from(scene, velocity): return replace(scene, things=tuple(replace(thing, velocity=tuple(own - camera for own, camera in zip(thing.velocity, velocity))) for thing in scene.things))
+def _seen_from(scene, velocity):
+    return replace(
+        scene,
+        things=tuple(
+            replace(thing, velocity=tuple(own - camera for own, camera in zip(thing.velocity, velocity)))
+            for thing in scene.things
+        ),
+    )
 
 
 def displacement(thing: Thing) -> torch.Tensor:
     "How far a thing gets in a clip, `[3]`: to the right and downwards in frames, and away in units of depth."
-    (x0, y0, _, z0), (x1, y1, _, z1) = thing.at(0.), thing.at(1.)
+    (x0, y0, _, z0), (x1, y1, _, z1) = thing.at(0.0), thing.at(1.0)
     return torch.tensor([x1 - x0, y1 - y0, z1 - z0], dtype=torch.float32)
 
 
@@ -71,12 +98,16 @@ def direction_of(thing: Thing, motion: MotionSettings, classes: int = 10) -> int
 def path_of(thing: Thing, samples: int, metres: float) -> torch.Tensor:
     "Where a thing is at each of so many samples of a clip, `[samples, 3]` in m from the camera."
     time = torch.linspace(0, 1, samples)[:, None]
-    return metres * (torch.tensor(thing.place, dtype=torch.float32) + time * torch.tensor(thing.velocity, dtype=torch.float32))
+    return metres * (
+        torch.tensor(thing.place, dtype=torch.float32) + time * torch.tensor(thing.velocity, dtype=torch.float32)
+    )
 
 
 def hear_thing(thing: Thing, signal, rate: int, motion: MotionSettings) -> torch.Tensor:
     "A thing's `signal [T]` as the microphone hears it, as loud as at a distance of one unit where that is how far it is."
-    return motion.metres * hear_moving(signal, path_of(thing, len(signal), motion.metres), rate, Acoustics(**motion.acoustics))
+    return motion.metres * hear_moving(
+        signal, path_of(thing, len(signal), motion.metres), rate, Acoustics(**motion.acoustics)
+    )
 
 # %% ../../nbs/synthesis/moving_scenes.ipynb #00000009
 WALL = 3.0
@@ -85,5 +116,6 @@ WALL = 3.0
 def depth_map(shown: dict) -> torch.Tensor:
     "Depth `[H, W]` of what `render_scene` shows, in units, with a wall behind."
     depth = torch.full(shown['image'].shape[1:], WALL)
-    for mask, far in zip(shown['masks'], shown['depth']): depth[mask] = float(far)
+    for mask, far in zip(shown['masks'], shown['depth']):
+        depth[mask] = float(far)
     return depth

@@ -25,6 +25,7 @@ class Instrument:
     """How an instrument is played: General MIDI program from 0, lowest and highest key, the share of notes that are
     chords.
     A percussion instrument has the `keys` of its pieces instead."""
+
     program: int
     low: int = 0
     high: int = 0
@@ -33,9 +34,9 @@ class Instrument:
 
 
 INSTRUMENTS = {
-    'accordion': Instrument(21, 53, 88, chords=.4),
-    'acoustic_guitar': Instrument(25, 40, 76, chords=.5),
-    'banjo': Instrument(105, 50, 79, chords=.2),
+    'accordion': Instrument(21, 53, 88, chords=0.4),
+    'acoustic_guitar': Instrument(25, 40, 76, chords=0.5),
+    'banjo': Instrument(105, 50, 79, chords=0.2),
     'bassoon': Instrument(70, 34, 67),
     'cello': Instrument(42, 36, 72),
     'clarinet': Instrument(71, 50, 86),
@@ -44,21 +45,23 @@ INSTRUMENTS = {
     'electric_bass': Instrument(33, 28, 55),
     'erhu': Instrument(110, 62, 93),
     'flute': Instrument(73, 60, 93),
-    'guzheng': Instrument(107, 43, 84, chords=.3),
-    'piano': Instrument(0, 28, 96, chords=.5),
-    'pipa': Instrument(106, 45, 81, chords=.1),
+    'guzheng': Instrument(107, 43, 84, chords=0.3),
+    'piano': Instrument(0, 28, 96, chords=0.5),
+    'pipa': Instrument(106, 45, 81, chords=0.1),
     'saxophone': Instrument(65, 49, 80),
     'trombone': Instrument(57, 40, 70),
     'trumpet': Instrument(56, 54, 84),
     'tuba': Instrument(58, 26, 53),
-    'ukulele': Instrument(24, 60, 86, chords=.5),
-    'violin': Instrument(40, 55, 96, chords=.1),
-    'xylophone': Instrument(13, 65, 100, chords=.1)}
+    'ukulele': Instrument(24, 60, 86, chords=0.5),
+    'violin': Instrument(40, 55, 96, chords=0.1),
+    'xylophone': Instrument(13, 65, 100, chords=0.1),
+}
 
 # %% ../../nbs/synthesis/music.ipynb #00000008
 @dataclass(frozen=True)
 class Note:
     "A note: start and duration in s, MIDI key and velocity, both up to 127."
+
     start: float
     duration: float
     key: int
@@ -68,13 +71,14 @@ class Note:
 @dataclass(frozen=True)
 class Phrase:
     "What an instrument plays for `seconds`."
+
     instrument: str
     seconds: float
     notes: tuple
 
 
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3, 5, 7, 10))   # the last pentatonic
-REGISTER = 18                                                                                 # keys of a phrase's range
+SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3, 5, 7, 10))  # the last pentatonic
+REGISTER = 18  # keys of a phrase's range
 
 
 def phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Phrase:
@@ -83,9 +87,10 @@ def phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Phrase:
     Raises ValueError for an unknown instrument or a length that isn't positive.
     """
     played = _known(instrument)
-    if not 0 < seconds < float('inf'): raise ValueError(f'a phrase needs a positive length in s; got {seconds}')
+    if not 0 < seconds < float('inf'):
+        raise ValueError(f'a phrase needs a positive length in s; got {seconds}')
     beat, loudness, swell = 60 / rng.uniform(60, 160), rng.uniform(50, 110), rng.uniform(-30, 30)
-    velocity = lambda start: int(np.clip(loudness + swell * (start / seconds - .5) + rng.normal(0, 5), 20, 127))
+    velocity = lambda start: int(np.clip(loudness + swell * (start / seconds - 0.5) + rng.normal(0, 5), 20, 127))
     draw = _beats if played.keys else _melody
     notes = draw(rng, played, beat, seconds)
     return Phrase(instrument, seconds, tuple(Note(start, length, key, velocity(start)) for start, length, key in notes))
@@ -94,14 +99,14 @@ def phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Phrase:
 def _melody(rng, played, beat, seconds):
     "Start, length and key of each note, chords as notes of one start."
     base = rng.integers(played.low, played.high - REGISTER + 1)
-    scale, root, legato = SCALES[rng.integers(len(SCALES))], rng.integers(12), rng.uniform(.6, 1)
+    scale, root, legato = SCALES[rng.integers(len(SCALES))], rng.integers(12), rng.uniform(0.6, 1)
     keys = [key for key in range(base, base + REGISTER + 1) if (key - root) % 12 in scale]
-    place, start, notes = rng.integers(len(keys)), rng.uniform(0, .2), []
-    while start < seconds - .05:
-        length = beat * rng.choice((.25, .5, .5, 1, 1, 2))
+    place, start, notes = rng.integers(len(keys)), rng.uniform(0, 0.2), []
+    while start < seconds - 0.05:
+        length = beat * rng.choice((0.25, 0.5, 0.5, 1, 1, 2))
         place = int(np.clip(place + rng.integers(-3, 4), 0, len(keys) - 1))
         members = (0, 2, 4) if rng.random() < played.chords else (0,)
-        if not notes or rng.random() > .12:
+        if not notes or rng.random() > 0.12:
             notes += [(start, length * legato, keys[place + m]) for m in members if place + m < len(keys)]
         start += length
     return notes
@@ -109,12 +114,16 @@ def _melody(rng, played, beat, seconds):
 
 def _beats(rng, played, beat, seconds):
     "Start, length and key of each hit: a bar of four beats is drawn and repeated, with hits left out."
-    step = beat * rng.choice((.25, .5))
-    pattern = rng.random((round(4 * beat / step), len(played.keys))) < rng.uniform(.1, .45, len(played.keys))
+    step = beat * rng.choice((0.25, 0.5))
+    pattern = rng.random((round(4 * beat / step), len(played.keys))) < rng.uniform(0.1, 0.45, len(played.keys))
     pattern[0, rng.integers(len(played.keys))] = True
-    grid = np.arange(0, seconds - .05, step)
-    hits = [(start, step, key) for i, start in enumerate(grid)
-            for key, hit in zip(played.keys, pattern[i % len(pattern)]) if hit and (i == 0 or rng.random() > .1)]
+    grid = np.arange(0, seconds - 0.05, step)
+    hits = [
+        (start, step, key)
+        for i, start in enumerate(grid)
+        for key, hit in zip(played.keys, pattern[i % len(pattern)])
+        if hit and (i == 0 or rng.random() > 0.1)
+    ]
     return [(float(start), float(length), key) for start, length, key in hits]
 
 
@@ -125,9 +134,9 @@ def _known(instrument):
 
 # %% ../../nbs/synthesis/music.ipynb #0000000b
 NATIVE_RATE = 44100
-LEVEL_DB = -26.0     # root mean square, full scale is 0 dB
-FADE = .02           # s, at the end, where notes may still sound
-PERCUSSION = 9       # MIDI channel
+LEVEL_DB = -26.0  # root mean square, full scale is 0 dB
+FADE = 0.02  # s, at the end, where notes may still sound
+PERCUSSION = 9  # MIDI channel
 
 
 def render(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch.Tensor:
@@ -139,7 +148,8 @@ def render(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch
     frames = round(phrase.seconds * NATIVE_RATE)
     blocks, now = [], 0
     for at, key, velocity in _events(phrase, frames):
-        if at > now: blocks.append(_generate(synth, at - now))
+        if at > now:
+            blocks.append(_generate(synth, at - now))
         synth.noteon(channel, key, velocity) if velocity else synth.noteoff(channel, key)
         now = at
     blocks.append(_generate(synth, frames - now))
@@ -151,12 +161,15 @@ def render(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch
 
 def _events(phrase, frames):
     "Frame, key and velocity (0 ends a note), in order; at one frame, notes end before others begin."
-    notes = [(round(note.start * NATIVE_RATE), round((note.start + note.duration) * NATIVE_RATE), note)
-             for note in phrase.notes]
+    notes = [
+        (round(note.start * NATIVE_RATE), round((note.start + note.duration) * NATIVE_RATE), note)
+        for note in phrase.notes
+    ]
     starts = [(first, note.key, note.velocity) for first, _, note in notes]
     ends = [(max(last, first + 1), note.key, 0) for first, last, note in notes]
-    return sorted((event for event in starts + ends if event[0] < frames),
-                  key=lambda event: (event[0], event[2] > 0, event[1]))
+    return sorted(
+        (event for event in starts + ends if event[0] < frames), key=lambda event: (event[0], event[2] > 0, event[1])
+    )
 
 
 def _synthesizer(played):
@@ -175,7 +188,8 @@ def _synthesizer(played):
 def _soundfont():
     "The SoundFont in the package pretty_midi, found without importing it."
     package = importlib.util.find_spec('pretty_midi')
-    if package is None: raise ImportError('embedded music needs the SoundFont of pretty_midi: pip install pretty_midi')
+    if package is None:
+        raise ImportError('embedded music needs the SoundFont of pretty_midi: pip install pretty_midi')
     return Path(package.origin).parent / 'TimGM6mb.sf2'
 
 
@@ -187,11 +201,18 @@ def _generate(synth, frames):
 def even(signal) -> torch.Tensor:
     "Set the level of a signal to -26 dB, lower where a lone hit would leave the full scale."
     signal = set_level(signal, LEVEL_DB)
-    return signal / max(float(signal.abs().max()) / .99, 1)
+    return signal / max(float(signal.abs().max()) / 0.99, 1)
 
 # %% ../../nbs/synthesis/music.ipynb #00000015
-def write_music_corpus(folder, rate: int, phrases_per_instrument: int, seed: int, seconds: float = 4.0,
-                       held_out: float = .15, instruments=None) -> Path:
+def write_music_corpus(
+    folder,
+    rate: int,
+    phrases_per_instrument: int,
+    seed: int,
+    seconds: float = 4.0,
+    held_out: float = 0.15,
+    instruments=None,
+) -> Path:
     """Write phrases of all instruments, or of those named, to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is
     given back.
 
@@ -200,12 +221,20 @@ def write_music_corpus(folder, rate: int, phrases_per_instrument: int, seed: int
     `split_numbers` does, and for an unknown instrument.
     """
     chosen = [name for name in INSTRUMENTS if instruments is None or name in instruments]
-    for name in instruments or (): _known(name)
+    for name in instruments or ():
+        _known(name)
     splits, manifest = split_numbers(phrases_per_instrument, held_out), Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
-    jobs = [(name, number, i, split) for number, name in enumerate(INSTRUMENTS) for i, split in enumerate(splits) if name in chosen]
-    clips = [_write_clip(manifest.parent, rate, seed, seconds, *job)
-             for job in tqdm(jobs, desc='music', unit='phrase', mininterval=1)]
+    jobs = [
+        (name, number, i, split)
+        for number, name in enumerate(INSTRUMENTS)
+        for i, split in enumerate(splits)
+        if name in chosen
+    ]
+    clips = [
+        _write_clip(manifest.parent, rate, seed, seconds, *job)
+        for job in tqdm(jobs, desc='music', unit='phrase', mininterval=1)
+    ]
     return write_manifest(manifest, clips)
 
 
@@ -213,5 +242,13 @@ def _write_clip(folder, rate, seed, seconds, name, number, i, split):
     signal = render(phrase(np.random.default_rng([seed, number, i]), name, seconds), rate)
     path = f'audio/{name}-{i:04d}.flac'
     write_audio(folder / path, signal, rate, bits=16)
-    return Clip(f'{name}-{i:04d}', split, path, rate, len(signal), (name,), f'{name.replace("_", " ")} playing',
-                recording=f'{name}-{i:04d}')
+    return Clip(
+        f'{name}-{i:04d}',
+        split,
+        path,
+        rate,
+        len(signal),
+        (name,),
+        f'{name.replace("_", " ")} playing',
+        recording=f'{name}-{i:04d}',
+    )

@@ -18,6 +18,7 @@ from .shapes import SHAPES, covers, painted, two_colours
 @dataclass(frozen=True)
 class Thing:
     "An object: its `shape` and what it stands for, `label`; place (X, Y, z) and velocity, per clip; radius R, proportion, turn in rad, the `seed` of its looks, and whether it sounds. Lengths in frames."
+
     shape: str
     label: str
     place: tuple
@@ -31,33 +32,45 @@ class Thing:
     def at(self, time: float):
         "Place in the frame (x, y), radius there, and depth, at a time from 0 to 1 of the clip."
         X, Y, z = (p + time * v for p, v in zip(self.place, self.velocity))
-        return .5 + X / z, .5 + Y / z, self.radius / z, z
+        return 0.5 + X / z, 0.5 + Y / z, self.radius / z, z
 
 
 @dataclass(frozen=True)
 class SceneSettings:
     """What scenes are drawn from: frames of `size` pixels; numbers of `sounding` and `silent` objects (ranges, both ends included); `radius` in frames at distance 1; `depth`; the largest `speed` across the frame, per clip, below 2 (0: nothing moves), with which depth changes by that many halves at most; the largest `turn` either way in rad;
     `visible`: the least share of a sounding object that others don't hide. Raises ValueError for ranges the wrong way round, or an empty frame."""
+
     size: int = 64
     sounding: tuple = (1, 1)
     silent: tuple = (0, 3)
-    radius: tuple = (.12, .3)
+    radius: tuple = (0.12, 0.3)
     depth: tuple = (1.0, 2.0)
     speed: float = 0.0
     turn: float = np.pi
-    visible: float = .6
+    visible: float = 0.6
 
     def __post_init__(self):
         for name in ('sounding', 'silent', 'radius', 'depth'):
             low, high = getattr(self, name)
-            object.__setattr__(self, name, (low, high))                                            # lists, as settings files have them, become ranges
-            if not 0 <= low <= high: raise ValueError(f'{name} is a range from low to high; got {getattr(self, name)}')
-        if self.size < 8 or not self.depth[0] > 0 or not 0 <= self.visible <= 1 or not 0 <= self.speed < 2 or not 0 <= self.turn <= np.pi: raise ValueError(f'size is 8 pixels or more, depth positive, visible a share, speed from 0 to below 2, turn up to π; got {self}')
+            object.__setattr__(self, name, (low, high))  # lists, as settings files have them, become ranges
+            if not 0 <= low <= high:
+                raise ValueError(f'{name} is a range from low to high; got {getattr(self, name)}')
+        if (
+            self.size < 8
+            or not self.depth[0] > 0
+            or not 0 <= self.visible <= 1
+            or not 0 <= self.speed < 2
+            or not 0 <= self.turn <= np.pi
+        ):
+            raise ValueError(
+                f'size is 8 pixels or more, depth positive, visible a share, speed from 0 to below 2, turn up to π; got {self}'
+            )
 
 
 @dataclass(frozen=True)
 class Scene:
     "Things, and the `seed` of the background."
+
     things: tuple
     seed: int
 
@@ -65,8 +78,10 @@ class Scene:
 def shapes_of(labels, split: str = 'train') -> dict:
     "A shape for each label, by its name; for digits, as they are written in a split: '3/train'. Raises ValueError where there are more labels than shapes, or none."
     labels = sorted(set(labels))
-    if labels and set(labels) <= set(DIGITS): return {label: f'{label}/{split}' for label in labels}
-    if not 0 < len(labels) <= len(SHAPES): raise ValueError(f'there are shapes for 1 to {len(SHAPES)} labels; got {len(labels)}')
+    if labels and set(labels) <= set(DIGITS):
+        return {label: f'{label}/{split}' for label in labels}
+    if not 0 < len(labels) <= len(SHAPES):
+        raise ValueError(f'there are shapes for 1 to {len(SHAPES)} labels; got {len(labels)}')
     return dict(zip(labels, SHAPES))
 
 
@@ -78,28 +93,48 @@ def outline(shape: str, rng) -> list:
 def draw_scene(labels, settings: SceneSettings, rng, sounding=None, shapes=None) -> Scene:
     "A scene of things of some of the `labels`; `sounding`: the labels of those that sound (default: drawn); `shapes`: by label (default: see `shapes_of`). Raises ValueError where there are too few labels, and where no scene was found in which what sounds is visible."
     shapes = shapes or shapes_of(labels)
-    if unknown := [label for label in sounding or () if label not in shapes]: raise ValueError(f'no label "{unknown[0]}"; there is {", ".join(shapes)}')
-    if len(shapes) < settings.sounding[1] + settings.silent[1]: raise ValueError(f'scenes of up to {settings.sounding[1] + settings.silent[1]} objects need as many labels; there are {len(shapes)}')
+    if unknown := [label for label in sounding or () if label not in shapes]:
+        raise ValueError(f'no label "{unknown[0]}"; there is {", ".join(shapes)}')
+    if len(shapes) < settings.sounding[1] + settings.silent[1]:
+        raise ValueError(
+            f'scenes of up to {settings.sounding[1] + settings.silent[1]} objects need as many labels; there are {len(shapes)}'
+        )
     for _ in range(100):
         scene = _draw(shapes, settings, rng, sounding)
-        times = () if not settings.visible else (0., .5, 1.) if settings.speed else (0.,)
-        if all(share >= settings.visible for time in times for share in visible_shares(scene, settings.size, time)): return scene
-    raise ValueError(f'in 100 scenes a sounding object was hidden or out of the frame; let fewer objects, or less of them, be visible: {settings}')
+        times = () if not settings.visible else (0.0, 0.5, 1.0) if settings.speed else (0.0,)
+        if all(share >= settings.visible for time in times for share in visible_shares(scene, settings.size, time)):
+            return scene
+    raise ValueError(
+        f'in 100 scenes a sounding object was hidden or out of the frame; let fewer objects, or less of them, be visible: {settings}'
+    )
 
 
 def _draw(shapes, settings, rng, sounding):
     count, silent = (int(rng.integers(low, high + 1)) for low, high in (settings.sounding, settings.silent))
     first = list(sounding) if sounding is not None else rng.permutation(sorted(shapes))[:count].tolist()
     others = rng.permutation([label for label in sorted(shapes) if label not in first])[:silent].tolist()
-    return Scene(tuple(_thing(label, shapes[label], label in first, settings, rng) for label in first + others), int(rng.integers(2 ** 31)))
+    return Scene(
+        tuple(_thing(label, shapes[label], label in first, settings, rng) for label in first + others),
+        int(rng.integers(2**31)),
+    )
 
 
 def _thing(label, shape, sounding, settings, rng):
     z, radius = rng.uniform(*settings.depth), rng.uniform(*settings.radius)
-    room = max(.5 - .8 * radius / z, 0)
+    room = max(0.5 - 0.8 * radius / z, 0)
     X, Y = z * rng.uniform(-room, room, 2)
     velocity = settings.speed * rng.uniform(-1, 1, 3) * [1, 1, z / 2]
-    return Thing(shape, label, (X, Y, z), tuple(velocity), radius, rng.uniform(.8, 1.25), settings.turn * rng.uniform(-1, 1), int(rng.integers(2 ** 31)), sounding)
+    return Thing(
+        shape,
+        label,
+        (X, Y, z),
+        tuple(velocity),
+        radius,
+        rng.uniform(0.8, 1.25),
+        settings.turn * rng.uniform(-1, 1),
+        int(rng.integers(2**31)),
+        sounding,
+    )
 
 # %% ../../nbs/synthesis/scenes.ipynb #00000009
 def background(seed: int, size: int) -> np.ndarray:
@@ -108,13 +143,13 @@ def background(seed: int, size: int) -> np.ndarray:
     coarse = torch.from_numpy(rng.random((1, 1, rng.integers(2, 6), rng.integers(2, 6))))
     share = F.interpolate(coarse, (size, size), mode='bicubic')[0, 0].numpy()[..., None]
     dark, light = two_colours(rng)
-    return np.clip(dark + share * (light - dark) + rng.uniform(0, .1) * rng.standard_normal((size, size, 1)), 0, 1)
+    return np.clip(dark + share * (light - dark) + rng.uniform(0, 0.1) * rng.standard_normal((size, size, 1)), 0, 1)
 
 
 def local(thing: Thing, size: int, time: float):
     "Coordinates `u`, `v` `[size, size]` of the frame's pixels in a thing's own, turned and scaled."
     x, y, radius, _ = thing.at(time)
-    pixel = (np.arange(size) + .5) / size
+    pixel = (np.arange(size) + 0.5) / size
     dx, dy = np.meshgrid((pixel - x) / radius, (pixel - y) / radius)
     c, s = np.cos(thing.turn), np.sin(thing.turn)
     return (c * dx + s * dy) / thing.proportion, (c * dy - s * dx) * thing.proportion
@@ -138,11 +173,21 @@ def _unhidden(masks, depths):
 
 def render_scene(scene: Scene, size: int, time: float = 0.0) -> dict:
     "`image [3, size, size]` from 0 to 1, and of n things: `masks [n, size, size]` of what is to be seen, `boxes [n, 4]` around it in pixels (zeros around nothing), `depth [n]`, `sounding [n]`, at a time from 0 to 1 of the clip."
-    covered, depths, image = [_cover(thing, size, time) for thing in scene.things], [thing.at(time)[3] for thing in scene.things], background(scene.seed, size)
+    covered, depths, image = (
+        [_cover(thing, size, time) for thing in scene.things],
+        [thing.at(time)[3] for thing in scene.things],
+        background(scene.seed, size),
+    )
     masks = _unhidden(np.array([mask for mask, *_ in covered], dtype=bool).reshape(-1, size, size), depths)
-    for mask, (_, u, v, rng) in zip(masks, covered): image[mask] = painted(u[mask], v[mask], rng)
-    return {'image': torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1), 'masks': torch.from_numpy(masks), 'boxes': torch.stack([mask_box(mask) for mask in masks]) if len(masks) else torch.zeros(0, 4, dtype=torch.long),
-            'depth': torch.tensor(depths), 'sounding': torch.tensor([thing.sounding for thing in scene.things], dtype=torch.bool)}
+    for mask, (_, u, v, rng) in zip(masks, covered):
+        image[mask] = painted(u[mask], v[mask], rng)
+    return {
+        'image': torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1),
+        'masks': torch.from_numpy(masks),
+        'boxes': torch.stack([mask_box(mask) for mask in masks]) if len(masks) else torch.zeros(0, 4, dtype=torch.long),
+        'depth': torch.tensor(depths),
+        'sounding': torch.tensor([thing.sounding for thing in scene.things], dtype=torch.bool),
+    }
 
 
 def mask_box(mask) -> torch.Tensor:
@@ -153,19 +198,34 @@ def mask_box(mask) -> torch.Tensor:
 
 def crops(image, boxes, size: int) -> torch.Tensor:
     "Pictures `[N, 3, size, size]` of the boxes `[N, 4]` in pixels of an image `[3, H, W]`; of one without pixels, zeros."
-    if not len(boxes): return image.new_zeros(0, 3, size, size)
-    return torch.cat([F.interpolate(image[None, :, y0:y1, x0:x1], (size, size), mode='bilinear', antialias=True) if x1 > x0 and y1 > y0 else image.new_zeros(1, 3, size, size) for x0, y0, x1, y1 in boxes.long().tolist()])
+    if not len(boxes):
+        return image.new_zeros(0, 3, size, size)
+    return torch.cat(
+        [
+            F.interpolate(image[None, :, y0:y1, x0:x1], (size, size), mode='bilinear', antialias=True)
+            if x1 > x0 and y1 > y0
+            else image.new_zeros(1, 3, size, size)
+            for x0, y0, x1, y1 in boxes.long().tolist()
+        ]
+    )
 
 
 def visible_shares(scene: Scene, size: int, time: float = 0.0) -> list[float]:
     "Which share of each sounding thing is to be seen at a time, of what it would show alone in the middle of the frame."
-    masks = _unhidden(np.array([_cover(thing, size, time)[0] for thing in scene.things]), [thing.at(time)[3] for thing in scene.things])
-    return [float(mask.sum()) / max(_whole(thing, size, time), 1) for thing, mask in zip(scene.things, masks) if thing.sounding]
+    masks = _unhidden(
+        np.array([_cover(thing, size, time)[0] for thing in scene.things]),
+        [thing.at(time)[3] for thing in scene.things],
+    )
+    return [
+        float(mask.sum()) / max(_whole(thing, size, time), 1)
+        for thing, mask in zip(scene.things, masks)
+        if thing.sounding
+    ]
 
 
 def _whole(thing, size, time):
     "Pixels of a thing alone in the middle."
-    return _cover(replace(thing, place=(0., 0., thing.at(time)[3])), size, 0.)[0].sum()
+    return _cover(replace(thing, place=(0.0, 0.0, thing.at(time)[3])), size, 0.0)[0].sum()
 
 
 def render_clip(scene: Scene, size: int, frames: int) -> list[dict]:

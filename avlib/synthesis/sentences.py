@@ -7,34 +7,36 @@ __all__ = ['ADJECTIVES', 'PEOPLE', 'THINGS', 'VERBS', 'MOVES', 'PLACES', 'BEFORE
 import numpy as np
 
 # %% ../../nbs/synthesis/sentences.ipynb #00000005
-ADJECTIVES = '''
+ADJECTIVES = """
 old young quiet loud small large clever foolish happy sad green yellow purple silver wooden golden heavy light broken
 shiny lazy hungry thirsty sleepy gentle fierce brave shy curious careful early late warm cold frozen dusty muddy
-narrow wide hollow crooked distant famous strange ordinary enormous'''.split()
-PEOPLE = '''
+narrow wide hollow crooked distant famous strange ordinary enormous""".split()
+PEOPLE = """
 farmer teacher doctor singer painter baker sailor pilot judge poet nurse driver farrier gardener neighbour cousin
 uncle aunt brother sister child thief king queen giant wizard soldier stranger student player fisher hunter shepherd
 tailor miller captain engineer chemist writer dancer fox horse rabbit donkey tiger badger raven goose turtle squirrel
-monkey elephant camel wolf otter'''.split()
-THINGS = '''
+monkey elephant camel wolf otter""".split()
+THINGS = """
 letter basket window ladder kettle bottle blanket carpet candle mirror hammer bucket button pencil picture ticket
 wagon bicycle violin trumpet drum guitar piano apple orange pear onion carrot pumpkin biscuit sandwich cheese coffee
 jacket shoe glove ring necklace clock lantern engine rocket boat paddle feather stone shell map book newspaper puzzle
-riddle secret treasure parcel suitcase umbrella chair table'''.split()
-VERBS = '''
+riddle secret treasure parcel suitcase umbrella chair table""".split()
+VERBS = """
 carried found lost painted borrowed bought sold counted cleaned followed forgot repaired measured noticed offered
 opened closed pushed pulled washed watched wanted weighed wrapped threw caught chose drew dropped hid kept held lifted
-shook showed stole polished examined described imagined'''.split()
-MOVES = '''
+shook showed stole polished examined described imagined""".split()
+MOVES = """
 walked ran danced jumped slept waited laughed whispered shouted sang cried worked rested wandered travelled vanished
-arrived listened'''.split()
-PLACES = '''
+arrived listened""".split()
+PLACES = """
 market garden village station harbour kitchen forest mountain river valley bridge castle tower cellar attic library
-museum theatre school factory island desert meadow orchard church airport hospital office bakery lighthouse'''.split()
+museum theatre school factory island desert meadow orchard church airport hospital office bakery lighthouse""".split()
 BEFORE = 'behind beside near above below inside outside across towards around'.split()
-TIMES = ('yesterday|last night|on Monday|on Thursday|in the morning|before sunrise|after the storm|every summer|'
-         'in December|a year ago|at midnight|once again|for seven days|in the evening|just before dinner|'
-         'during the winter').split('|')
+TIMES = (
+    'yesterday|last night|on Monday|on Thursday|in the morning|before sunrise|after the storm|every summer|'
+    'in December|a year ago|at midnight|once again|for seven days|in the evening|just before dinner|'
+    'during the winter'
+).split('|')
 NUMBERS = 'two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty ninety'.split()
 LINKS = ('and', 'but', 'because', 'while', 'until', 'although', 'before')
 
@@ -42,25 +44,30 @@ LINKS = ('and', 'but', 'because', 'while', 'until', 'although', 'before')
 def sentence(rng: np.random.Generator) -> str:
     "A sentence of 5 to 25 English words, drawn with a NumPy generator."
     words = _clause(rng)
-    if rng.random() < .4: words = f'{words}, {rng.choice(LINKS)} {_clause(rng)}'
-    if rng.random() < .3: words = f'{rng.choice(TIMES)}, {words}'
+    if rng.random() < 0.4:
+        words = f'{words}, {rng.choice(LINKS)} {_clause(rng)}'
+    if rng.random() < 0.3:
+        words = f'{rng.choice(TIMES)}, {words}'
     return words[0].upper() + words[1:] + '.'
 
 
 def _clause(rng):
     subject, place = _noun(rng, PEOPLE), f'{rng.choice(BEFORE)} {_noun(rng, PLACES)}'
-    if rng.random() < .3: return f'{subject} {rng.choice(MOVES)} {place}'
+    if rng.random() < 0.3:
+        return f'{subject} {rng.choice(MOVES)} {place}'
     what = f'{subject} {rng.choice(VERBS)} {_noun(rng, THINGS)}'
-    return f'{what} {place}' if rng.random() < .5 else what
+    return f'{what} {place}' if rng.random() < 0.5 else what
 
 
 def _noun(rng, nouns):
-    noun, adjective = rng.choice(nouns), f'{rng.choice(ADJECTIVES)} ' if rng.random() < .6 else ''
-    if rng.random() < .2: return f'{rng.choice(NUMBERS)} {adjective}{_plural(noun)}'
+    noun, adjective = rng.choice(nouns), f'{rng.choice(ADJECTIVES)} ' if rng.random() < 0.6 else ''
+    if rng.random() < 0.2:
+        return f'{rng.choice(NUMBERS)} {adjective}{_plural(noun)}'
     return f'{rng.choice(["the", "my", "her", "our", "this", "that", "every"])} {adjective}{noun}'
 
 
 def _plural(noun):
     irregular = {'child': 'children', 'thief': 'thieves', 'wolf': 'wolves', 'goose': 'geese'}
-    if noun.endswith('y') and noun[-2] not in 'aeiou': return noun[:-1] + 'ies'
+    if noun.endswith('y') and noun[-2] not in 'aeiou':
+        return noun[:-1] + 'ies'
     return irregular.get(noun, noun + ('es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'))

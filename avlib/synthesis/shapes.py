@@ -15,7 +15,8 @@ def _polar(radius, n: int = 60):
     return np.stack([np.sin(angle), -np.cos(angle)], 1) * np.broadcast_to(radius(angle), n)[:, None]
 
 
-def _loop(*points): return np.array(points, dtype=float)
+def _loop(*points):
+    return np.array(points, dtype=float)
 
 
 def _mirrored(*points):
@@ -26,92 +27,156 @@ def _mirrored(*points):
 SQUARE = _loop((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
-def _disc(rng): return [_polar(lambda angle: 1.)]
-def _square(rng): return [.85 * SQUARE]
-def _bar(rng): return [SQUARE * [1, rng.uniform(.2, .28)]]
-def _triangle(rng): return [_mirrored((0, -1), (rng.uniform(.75, .95), .6))]
-def _hourglass(rng): return [_mirrored((rng.uniform(.7, .85), -.9), (.1, 0), (rng.uniform(.7, .85), .9))]
-def _arrow(rng): return [_mirrored((0, -1), (.75, rng.uniform(-.2, 0)), (.28, -.1), (.28, 1))]
-def _moons(rng): return [_polar(lambda angle: .45) + [0, y] for y in (-.55, .55)]
+def _disc(rng):
+    return [_polar(lambda angle: 1.0)]
+
+
+def _square(rng):
+    return [0.85 * SQUARE]
+
+
+def _bar(rng):
+    return [SQUARE * [1, rng.uniform(0.2, 0.28)]]
+
+
+def _triangle(rng):
+    return [_mirrored((0, -1), (rng.uniform(0.75, 0.95), 0.6))]
+
+
+def _hourglass(rng):
+    return [_mirrored((rng.uniform(0.7, 0.85), -0.9), (0.1, 0), (rng.uniform(0.7, 0.85), 0.9))]
+
+
+def _arrow(rng):
+    return [_mirrored((0, -1), (0.75, rng.uniform(-0.2, 0)), (0.28, -0.1), (0.28, 1))]
+
+
+def _moons(rng):
+    return [_polar(lambda angle: 0.45) + [0, y] for y in (-0.55, 0.55)]
 
 
 def _ring(rng):
-    hole = rng.uniform(.5, .65)
-    return [_polar(lambda angle: 1.), _polar(lambda angle: hole)]
+    hole = rng.uniform(0.5, 0.65)
+    return [_polar(lambda angle: 1.0), _polar(lambda angle: hole)]
 
 
-def _frame(rng): return [.85 * SQUARE, rng.uniform(.45, .6) * SQUARE]
+def _frame(rng):
+    return [0.85 * SQUARE, rng.uniform(0.45, 0.6) * SQUARE]
 
 
 def _star(rng):
-    inner, points = rng.uniform(.36, .46), rng.integers(5, 7)
-    return [_polar(lambda angle: np.where(np.arange(2 * points) % 2, inner, 1.), 2 * points)]
+    inner, points = rng.uniform(0.36, 0.46), rng.integers(5, 7)
+    return [_polar(lambda angle: np.where(np.arange(2 * points) % 2, inner, 1.0), 2 * points)]
 
 
 def _gear(rng):
-    depth, teeth = rng.uniform(.7, .78), rng.integers(8, 11)
-    return [_polar(lambda angle: np.where(np.arange(8 * teeth) // 4 % 2, depth, 1.), 8 * teeth)]
+    depth, teeth = rng.uniform(0.7, 0.78), rng.integers(8, 11)
+    return [_polar(lambda angle: np.where(np.arange(8 * teeth) // 4 % 2, depth, 1.0), 8 * teeth)]
 
 
 def _flower(rng):
     petals = rng.integers(4, 6)
-    return [_polar(lambda angle: .68 + .32 * np.cos(petals * angle), 120)]
+    return [_polar(lambda angle: 0.68 + 0.32 * np.cos(petals * angle), 120)]
 
 
 def _drop(rng):
     sharp = rng.uniform(2, 3)
-    return [_polar(lambda angle: .45 + .55 * np.exp(-sharp * np.minimum(angle, 2 * np.pi - angle))) + [0, .25]]
+    return [_polar(lambda angle: 0.45 + 0.55 * np.exp(-sharp * np.minimum(angle, 2 * np.pi - angle))) + [0, 0.25]]
 
 
 def _crescent(rng):
-    bite = rng.uniform(.35, .6)
-    outer, inner = np.linspace(.7, 2 * np.pi - .7, 40), np.linspace(-1, 1, 30)
-    return [np.concatenate([np.stack([np.cos(outer), np.sin(outer)], 1), np.stack([np.cos(.7) - bite * (1 - inner ** 2) ** .5 * 1.6, np.sin(.7) * inner], 1)])]
+    bite = rng.uniform(0.35, 0.6)
+    outer, inner = np.linspace(0.7, 2 * np.pi - 0.7, 40), np.linspace(-1, 1, 30)
+    return [
+        np.concatenate(
+            [
+                np.stack([np.cos(outer), np.sin(outer)], 1),
+                np.stack([np.cos(0.7) - bite * (1 - inner**2) ** 0.5 * 1.6, np.sin(0.7) * inner], 1),
+            ]
+        )
+    ]
 
 
 def _heart(rng):
     t, notch = np.linspace(0, 2 * np.pi, 60, endpoint=False), rng.uniform(4.5, 6)
-    return [np.stack([16 * np.sin(t) ** 3, -(13 * np.cos(t) - notch * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))], 1) / 16]
+    return [
+        np.stack(
+            [16 * np.sin(t) ** 3, -(13 * np.cos(t) - notch * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))], 1
+        )
+        / 16
+    ]
 
 
 def _cross(rng):
-    w = rng.uniform(.22, .34)
-    return [_loop((-w, -1), (w, -1), (w, -w), (1, -w), (1, w), (w, w), (w, 1), (-w, 1), (-w, w), (-1, w), (-1, -w), (-w, -w))]
+    w = rng.uniform(0.22, 0.34)
+    return [
+        _loop(
+            (-w, -1), (w, -1), (w, -w), (1, -w), (1, w), (w, w), (w, 1), (-w, 1), (-w, w), (-1, w), (-1, -w), (-w, -w)
+        )
+    ]
 
 
 def _ell(rng):
-    w = rng.uniform(.55, .75)
-    return [_loop((-.75, -1), (-.75 + w, -1), (-.75 + w, 1 - w), (.75, 1 - w), (.75, 1), (-.75, 1))]
+    w = rng.uniform(0.55, 0.75)
+    return [_loop((-0.75, -1), (-0.75 + w, -1), (-0.75 + w, 1 - w), (0.75, 1 - w), (0.75, 1), (-0.75, 1))]
 
 
 def _zigzag(rng):
-    w, top = rng.uniform(.3, .42), [(-1., -.6), (-.33, .2), (.33, -.6), (1., .2)]
+    w, top = rng.uniform(0.3, 0.42), [(-1.0, -0.6), (-0.33, 0.2), (0.33, -0.6), (1.0, 0.2)]
     return [_loop(*top, *((x, y + w) for x, y in reversed(top)))]
 
 
 def _bolt(rng):
-    y = rng.uniform(.1, .25)
-    return [_loop((.25, -1), (-.6, y), (-.05, y), (-.25, 1), (.6, -y), (.05, -y))]
+    y = rng.uniform(0.1, 0.25)
+    return [_loop((0.25, -1), (-0.6, y), (-0.05, y), (-0.25, 1), (0.6, -y), (0.05, -y))]
 
 
 def _comb(rng):
-    back, edges = rng.uniform(-.55, -.35), np.linspace(-.9, .9, 2 * rng.integers(3, 5))
-    teeth = [(x, y) for i, x in enumerate(edges) for y in ((back, .9) if i % 2 else (.9, back))]
-    return [_loop((-.9, -.9), (.9, -.9), *reversed(teeth))]
+    back, edges = rng.uniform(-0.55, -0.35), np.linspace(-0.9, 0.9, 2 * rng.integers(3, 5))
+    teeth = [(x, y) for i, x in enumerate(edges) for y in ((back, 0.9) if i % 2 else (0.9, back))]
+    return [_loop((-0.9, -0.9), (0.9, -0.9), *reversed(teeth))]
 
 
 def _spiral(rng):
     angle = np.linspace(0, rng.uniform(3.2, 3.8) * np.pi, 80)
-    path = lambda shift: (.12 + .76 * angle / angle[-1] + shift)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
-    return [np.concatenate([path(.11), path(-.11)[::-1]])]
+    path = lambda shift: (
+        (0.12 + 0.76 * angle / angle[-1] + shift)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+    )
+    return [np.concatenate([path(0.11), path(-0.11)[::-1]])]
 
 
-SHAPES = {shape.__name__[1:]: shape for shape in (_disc, _star, _square, _crescent, _arrow, _ring, _triangle, _cross, _heart, _gear, _bolt, _hourglass, _flower, _comb, _drop, _frame, _zigzag, _moons, _spiral, _ell, _bar)}
+SHAPES = {
+    shape.__name__[1:]: shape
+    for shape in (
+        _disc,
+        _star,
+        _square,
+        _crescent,
+        _arrow,
+        _ring,
+        _triangle,
+        _cross,
+        _heart,
+        _gear,
+        _bolt,
+        _hourglass,
+        _flower,
+        _comb,
+        _drop,
+        _frame,
+        _zigzag,
+        _moons,
+        _spiral,
+        _ell,
+        _bar,
+    )
+}
 
 # %% ../../nbs/synthesis/shapes.ipynb #00000007
 def covers(loops, x, y):
     "Whether points `x`, `y` (of one shape) lie within an odd number of the loops; those far from all loops aren't asked."
     from skimage.measure import points_in_poly
+
     (left, top), (right, bottom) = np.concatenate(loops).min(0), np.concatenate(loops).max(0)
     near = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
     inside, points = np.zeros(np.shape(x), dtype=bool), np.stack([x[near], y[near]], 1)
@@ -119,11 +184,24 @@ def covers(loops, x, y):
     return inside
 
 # %% ../../nbs/synthesis/shapes.ipynb #0000000d
-def _plain(u, v, rng): return np.zeros_like(u)
-def _stripes(u, v, rng): return (np.sin(u * rng.uniform(8, 14)) > 0).astype(float)
-def _checks(u, v, rng): return ((np.floor(u * 3) + np.floor(v * 3)) % 2)
-def _dots(u, v, rng): return ((u * 3 % 1 - .5) ** 2 + (v * 3 % 1 - .5) ** 2 < .1).astype(float)
-def _shaded(u, v, rng): return np.clip((u + 1) / 2, 0, 1)
+def _plain(u, v, rng):
+    return np.zeros_like(u)
+
+
+def _stripes(u, v, rng):
+    return (np.sin(u * rng.uniform(8, 14)) > 0).astype(float)
+
+
+def _checks(u, v, rng):
+    return (np.floor(u * 3) + np.floor(v * 3)) % 2
+
+
+def _dots(u, v, rng):
+    return ((u * 3 % 1 - 0.5) ** 2 + (v * 3 % 1 - 0.5) ** 2 < 0.1).astype(float)
+
+
+def _shaded(u, v, rng):
+    return np.clip((u + 1) / 2, 0, 1)
 
 
 TEXTURES = (_plain, _stripes, _checks, _dots, _shaded)
@@ -131,7 +209,12 @@ TEXTURES = (_plain, _stripes, _checks, _dots, _shaded)
 
 def two_colours(rng):
     "Two colours `[2, 3]` from 0 to 1, of any hue, far apart in lightness."
-    return np.array([colorsys.hls_to_rgb(rng.random(), lightness, rng.uniform(.3, 1)) for lightness in rng.permutation([rng.uniform(.15, .45), rng.uniform(.55, .9)])])
+    return np.array(
+        [
+            colorsys.hls_to_rgb(rng.random(), lightness, rng.uniform(0.3, 1))
+            for lightness in rng.permutation([rng.uniform(0.15, 0.45), rng.uniform(0.55, 0.9)])
+        ]
+    )
 
 
 def painted(u, v, rng):

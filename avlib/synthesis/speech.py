@@ -26,6 +26,7 @@ from ..dsp.resample import resample
 @dataclass(frozen=True)
 class Voice:
     "A voice of eSpeak NG: language, variant, pitch and its range from 0 to 99, speed in words a minute."
+
     id: str
     language: str
     variant: str
@@ -35,18 +36,57 @@ class Voice:
 
 
 ACCENTS = ('en-us', 'en', 'en-gb-scotland', 'en-029', 'en-us-nyc', 'en-gb-x-rp', 'en-gb-x-gbcwmd', 'en-gb-x-gbclan')
-MEN = {'m1': 95, 'klatt4': 103, 'm2': 102, 'Andy': 97, 'm3': 106, 'iven3': 102, 'm4': 95, 'Reed': 118,   # in Hz
-       'Mario': 108, 'm6': 102, 'paul': 86, 'm7': 107, 'edward2': 103, 'm8': 87, 'Gene2': 115, 'robert': 98,
-       'ed': 126, 'Denis': 100, 'quincy': 86, 'antonio': 112, 'Storm': 86, 'rob': 109, 'max': 103, 'travis': 104}
-WOMEN = {'f1': 178, 'Andrea': 248, 'f2': 197, 'belinda': 230, 'f3': 210, 'aunty': 171, 'f4': 181, 'anika': 269,
-         'f5': 206, 'Annie': 241, 'steph': 184, 'linda': 230, 'grandma': 202, 'steph3': 184, 'shelby': 182,
-         'Alicia': 251}
-LOWEST, HIGHEST, SHARED = 75, 320, (145, 185)   # Hz
+MEN = {
+    'm1': 95,
+    'klatt4': 103,
+    'm2': 102,
+    'Andy': 97,
+    'm3': 106,
+    'iven3': 102,
+    'm4': 95,
+    'Reed': 118,  # in Hz
+    'Mario': 108,
+    'm6': 102,
+    'paul': 86,
+    'm7': 107,
+    'edward2': 103,
+    'm8': 87,
+    'Gene2': 115,
+    'robert': 98,
+    'ed': 126,
+    'Denis': 100,
+    'quincy': 86,
+    'antonio': 112,
+    'Storm': 86,
+    'rob': 109,
+    'max': 103,
+    'travis': 104,
+}
+WOMEN = {
+    'f1': 178,
+    'Andrea': 248,
+    'f2': 197,
+    'belinda': 230,
+    'f3': 210,
+    'aunty': 171,
+    'f4': 181,
+    'anika': 269,
+    'f5': 206,
+    'Annie': 241,
+    'steph': 184,
+    'linda': 230,
+    'grandma': 202,
+    'steph3': 184,
+    'shelby': 182,
+    'Alicia': 251,
+}
+LOWEST, HIGHEST, SHARED = 75, 320, (145, 185)  # Hz
 
 
 def voices(count: int = 96) -> list[Voice]:
     "The first to the last of `count` voices, by rising pitch; the same on every call. Raises ValueError below 2."
-    if count < 2: raise ValueError(f'mixing needs two voices at least; got {count}')
+    if count < 2:
+        raise ValueError(f'mixing needs two voices at least; got {count}')
     pitches = np.geomspace(LOWEST, HIGHEST, count)
     return [_voice(i, hz) for i, hz in enumerate(pitches)]
 
@@ -59,14 +99,16 @@ def _voice(i, hz):
     male = hz < SHARED[0] or (hz < SHARED[1] and i % 2 == 0)
     variants = list((MEN if male else WOMEN).items())
     shifts = [(variant, 50 + 75 * math.log2(hz / natural)) for variant, natural in variants]
-    variant, pitch = next(shift for step in range(len(shifts))
-                          if 2 <= (shift := shifts[(5 * i + step) % len(shifts)])[1] <= 97)
-    return Voice(f'voice{i:03d}', ACCENTS[(5 * i + i // 8) % 8], variant, round(pitch), 30 + 11 * i % 41,
-                 140 + 7 * i % 61)
+    variant, pitch = next(
+        shift for step in range(len(shifts)) if 2 <= (shift := shifts[(5 * i + step) % len(shifts)])[1] <= 97
+    )
+    return Voice(
+        f'voice{i:03d}', ACCENTS[(5 * i + i // 8) % 8], variant, round(pitch), 30 + 11 * i % 41, 140 + 7 * i % 61
+    )
 
 # %% ../../nbs/synthesis/speech.ipynb #00000008
-LEVEL_DB = -26.0    # root mean square, full scale is 0 dB
-VOLUME = 20         # of eSpeak: some variants meet its limiter from 30 on
+LEVEL_DB = -26.0  # root mean square, full scale is 0 dB
+VOLUME = 20  # of eSpeak: some variants meet its limiter from 30 on
 _SPEAKING = threading.Lock()
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
@@ -79,8 +121,9 @@ def speak(text: str, voice: Voice, rate: int) -> torch.Tensor:
     package espeakng-loader.
     """
     samples, native = _synthesize(text, voice)
-    signal = torch.from_numpy(samples / np.float32(2 ** 15))
-    if not signal.any(): raise ValueError(f'"{text}" has nothing to say; give English words')
+    signal = torch.from_numpy(samples / np.float32(2**15))
+    if not signal.any():
+        raise ValueError(f'"{text}" has nothing to say; give English words')
     return set_level(resample(_trim(signal, native), native, rate), LEVEL_DB)
 
 
@@ -91,7 +134,8 @@ def _synthesize(text, voice):
 
     @_CALLBACK
     def keep(samples, count, _):
-        if samples and count: chunks.append(ctypes.string_at(samples, 2 * count))
+        if samples and count:
+            chunks.append(ctypes.string_at(samples, 2 * count))
         return 0
 
     with _SPEAKING:
@@ -111,15 +155,16 @@ def _set_up(library, voice, callback):
     synchronous, return_on_errors = 2, 0x8000
     native = library.espeak_Initialize(synchronous, 0, str(_loader().get_data_path()).encode(), return_on_errors)
     if native < 1:
-        raise RuntimeError(f'eSpeak NG cannot start with the data in {_loader().get_data_path()}; install '
-                           'espeakng-loader again')
+        raise RuntimeError(
+            f'eSpeak NG cannot start with the data in {_loader().get_data_path()}; install espeakng-loader again'
+        )
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(f'{voice.language}+{voice.variant}'.encode()):
         raise ValueError(f'eSpeak NG has no language "{voice.language}"; take one of {", ".join(ACCENTS)}')
     for parameter, value in enumerate((voice.speed, VOLUME, voice.pitch, voice.range), 1):
         library.espeak_SetParameter(parameter, value, 0)
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-    ctypes.CDLL(None).srand(1)   # Klatt's synthesizer draws its noise from the C library
+    ctypes.CDLL(None).srand(1)  # Klatt's synthesizer draws its noise from the C library
     return native
 
 
@@ -138,11 +183,11 @@ def _loader():
     return espeakng_loader
 
 
-def _trim(signal, rate, threshold_db=-45, margin=.02):
+def _trim(signal, rate, threshold_db=-45, margin=0.02):
     "Without silence, more than 45 dB below the peak, at both ends; 20 ms of it stay."
     sounding = (signal.abs() > signal.abs().max() * 10 ** (threshold_db / 20)).nonzero()
     first, last, keep = int(sounding[0]), int(sounding[-1]), int(margin * rate)
-    return signal[max(first - keep, 0):last + 1 + keep]
+    return signal[max(first - keep, 0) : last + 1 + keep]
 
 # %% ../../nbs/synthesis/speech.ipynb #00000013
 VOICES_PER_SPLIT = {'train': 72, 'valid': 12, 'test': 12}
@@ -159,13 +204,14 @@ def split_voices(per_split: dict = VOICES_PER_SPLIT) -> dict:
     rest, chosen = voices(max(sum(per_split.values()), 2)), {}
     for split in sorted(per_split, key=per_split.get):
         count = per_split[split]
-        chosen[split] = [rest[int((i + .5) * len(rest) / count)] for i in range(count)]
+        chosen[split] = [rest[int((i + 0.5) * len(rest) / count)] for i in range(count)]
         rest = [voice for voice in rest if voice not in chosen[split]]
     return chosen
 
 
-def write_speech_corpus(folder, rate: int, sentences_per_voice: int, seed: int,
-                        voices_per_split: dict = VOICES_PER_SPLIT) -> Path:
+def write_speech_corpus(
+    folder, rate: int, sentences_per_voice: int, seed: int, voices_per_split: dict = VOICES_PER_SPLIT
+) -> Path:
     """Speak sentences and write them to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is
     given back.
 
@@ -173,13 +219,20 @@ def write_speech_corpus(folder, rate: int, sentences_per_voice: int, seed: int,
     manifest comes last: a folder that has one is whole. Raises ValueError for fewer than one sentence, or two voices, a
     split.
     """
-    if sentences_per_voice < 1: raise ValueError(f'a voice needs a sentence at least; got {sentences_per_voice}')
+    if sentences_per_voice < 1:
+        raise ValueError(f'a voice needs a sentence at least; got {sentences_per_voice}')
     manifest = Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
-    jobs = [(split, voice, i) for split, chosen in split_voices(voices_per_split).items() for voice in chosen
-            for i in range(sentences_per_voice)]
-    clips = [_write_clip(manifest.parent, rate, seed, *job)
-             for job in tqdm(jobs, desc='speech', unit='sentence', mininterval=1)]
+    jobs = [
+        (split, voice, i)
+        for split, chosen in split_voices(voices_per_split).items()
+        for voice in chosen
+        for i in range(sentences_per_voice)
+    ]
+    clips = [
+        _write_clip(manifest.parent, rate, seed, *job)
+        for job in tqdm(jobs, desc='speech', unit='sentence', mininterval=1)
+    ]
     return write_manifest(manifest, clips)
 
 
@@ -188,5 +241,6 @@ def _write_clip(folder, rate, seed, split, voice, i):
     signal = speak(text, voice, rate)
     path = f'audio/{voice.id}-{i:04d}.flac'
     write_audio(folder / path, signal, rate, bits=16)
-    return Clip(f'{voice.id}-{i:04d}', split, path, rate, len(signal), ('speech',), text, voice.id,
-                f'{voice.id}-{i:04d}')
+    return Clip(
+        f'{voice.id}-{i:04d}', split, path, rate, len(signal), ('speech',), text, voice.id, f'{voice.id}-{i:04d}'
+    )

@@ -18,7 +18,15 @@ def write_digit_corpus(folder, rate: int, voices: dict = VOICES_PER_SPLIT) -> Pa
     "Speak each digit by each voice and write them to `folder`/audio as FLAC, with a manifest, last, whose path is given back. `voices`: how many a split. Raises ValueError for fewer than two voices a split."
     manifest = Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
-    return write_manifest(manifest, [_spoken(manifest.parent, digit, voice, split, rate) for split, chosen in split_voices(voices).items() for voice in chosen for digit in DIGITS])
+    return write_manifest(
+        manifest,
+        [
+            _spoken(manifest.parent, digit, voice, split, rate)
+            for split, chosen in split_voices(voices).items()
+            for voice in chosen
+            for digit in DIGITS
+        ],
+    )
 
 
 def add_digits(name: str, root='data/corpora', rate: int = 8000) -> Path:
@@ -33,4 +41,6 @@ def add_digits(name: str, root='data/corpora', rate: int = 8000) -> Path:
 def _spoken(folder, digit, voice, split, rate):
     signal, path = speak(DIGITS[digit], voice, rate), f'audio/{digit}-{voice.id}.flac'
     write_audio(folder / path, signal, rate, bits=16)
-    return Clip(f'{digit}-{voice.id}', split, path, rate, len(signal), (digit,), DIGITS[digit], '', f'{digit}-{voice.id}')
+    return Clip(
+        f'{digit}-{voice.id}', split, path, rate, len(signal), (digit,), DIGITS[digit], '', f'{digit}-{voice.id}'
+    )

@@ -28,9 +28,12 @@ def resolve(name: str):
     module, _, attribute = name.partition(':')
     if not module.startswith('avlib.') or not attribute:
         raise CheckpointError(f'"{name}" is not of the form avlib.room.module:Name')
-    try: return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise CheckpointError(f'"{name}" is not in this version of avlib ({error}); install the version that made it') from error
+        raise CheckpointError(
+            f'"{name}" is not in this version of avlib ({error}); install the version that made it'
+        ) from error
 
 
 def build_method(name: str, settings: dict):
@@ -42,18 +45,22 @@ def build_method(name: str, settings: dict):
 def save_tensors(path, tensors: dict, note: dict) -> Path:
     "Write tensors by name and a JSON note to a safetensors file, atomically."
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as temporary: temporary.write_bytes(save(tensors, {'note': json.dumps(note, sort_keys=True)}))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, {'note': json.dumps(note, sort_keys=True)}))
     return Path(path)
 
 
 def load_tensors(path) -> tuple[dict, dict]:
     "Tensors and note of a safetensors file; CheckpointError where it is missing or damaged."
-    if not Path(path).is_file(): raise CheckpointError(f'{path}: there is no such file; train the model or give another path')
+    if not Path(path).is_file():
+        raise CheckpointError(f'{path}: there is no such file; train the model or give another path')
     try:
         with safe_open(str(path), framework='pt') as file:
             return {k: file.get_tensor(k) for k in file.keys()}, json.loads((file.metadata() or {}).get('note', '{}'))
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f'{path}: not a whole safetensors file ({error}); delete it and train again, or copy it anew') from error
+        raise CheckpointError(
+            f'{path}: not a whole safetensors file ({error}); delete it and train again, or copy it anew'
+        ) from error
 
 
 def digest(path) -> str:
@@ -65,7 +72,9 @@ def save_model(path, method, card: dict) -> Path:
     "Write `path` (.safetensors) and its card; `card` tells rate, corpus, versions, metrics. The method's name and settings are added."
     path = save_tensors(Path(path), method.state_dict(), {})
     name = f'{type(method).__module__}:{type(method).__name__}'
-    write_json(path.with_suffix('.json'), {**card, 'method': name, 'settings': asdict(method.settings), 'sha256': digest(path)})
+    write_json(
+        path.with_suffix('.json'), {**card, 'method': name, 'settings': asdict(method.settings), 'sha256': digest(path)}
+    )
     return path
 
 
@@ -73,7 +82,8 @@ def packed(tensors: dict) -> dict:
     "Tensors by name, those of two dimensions or more in eight bits, beside the steps of their rows under `NAME/step`, other fractions in half precision."
     small = {}
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.ndim < 2: small[name] = tensor.half() if tensor.is_floating_point() else tensor
+        if not tensor.is_floating_point() or tensor.ndim < 2:
+            small[name] = tensor.half() if tensor.is_floating_point() else tensor
         else:
             step = tensor.abs().flatten(1).amax(1).clamp_min(1e-12).view(-1, *[1] * (tensor.ndim - 1)) / 127
             small |= {name: (tensor / step).round().to(torch.int8), f'{name}/step': step}
@@ -82,13 +92,18 @@ def packed(tensors: dict) -> dict:
 
 def unpacked(tensors: dict) -> dict:
     "What `packed` left, as fractions again; all else as it is."
-    return {name: tensor * tensors[f'{name}/step'] if f'{name}/step' in tensors else tensor for name, tensor in tensors.items() if not name.endswith('/step')}
+    return {
+        name: tensor * tensors[f'{name}/step'] if f'{name}/step' in tensors else tensor
+        for name, tensor in tensors.items()
+        if not name.endswith('/step')
+    }
 
 
 def pack_model(model, path) -> Path:
     "Copy a trained model (its file) to `path`, a quarter as large (see `packed`), of a method that has a `bare` form that alone; its card tells of both."
     path, (method, card) = Path(path), load_model(model)
-    if hasattr(method, 'bare'): method, card = method.bare(), {**card, 'settings': {**card['settings'], **method.needless}}
+    if hasattr(method, 'bare'):
+        method, card = method.bare(), {**card, 'settings': {**card['settings'], **method.needless}}
     save_tensors(path, packed(method.state_dict()), {})
     write_json(path.with_suffix('.json'), {**card, 'sha256': digest(path), 'packed_from': digest(model)})
     return path
@@ -100,11 +115,14 @@ def load_model(name, runs='runs') -> tuple[torch.nn.Module, dict]:
     Raises CheckpointError for an unknown name, a missing or damaged file, and a card that belongs to other weights.
     """
     path = find_model(name, runs)
-    if not path.is_file(): raise CheckpointError(f'{path}: there is no such file; train the model or give another path')
+    if not path.is_file():
+        raise CheckpointError(f'{path}: there is no such file; train the model or give another path')
     card = _read_card(path)
     if card['sha256'] != digest(path):
-        raise CheckpointError(f'{path}: these are not the weights that {path.with_suffix(".json").name} describes (or they are damaged); '
-                              'copy both files again or retrain')
+        raise CheckpointError(
+            f'{path}: these are not the weights that {path.with_suffix(".json").name} describes (or they are damaged); '
+            'copy both files again or retrain'
+        )
     method = build_method(card['method'], card['settings'])
     _load_state(method, unpacked(load_tensors(path)[0]), path)
     return method.eval(), card
@@ -112,18 +130,25 @@ def load_model(name, runs='runs') -> tuple[torch.nn.Module, dict]:
 
 def _read_card(path):
     card = path.with_suffix('.json')
-    if not card.is_file(): raise CheckpointError(f'{card}: the card is missing; it must lie beside {path.name}')
-    try: told = read_json(card)
-    except ValueError as error: raise CheckpointError(str(error)) from error
+    if not card.is_file():
+        raise CheckpointError(f'{card}: the card is missing; it must lie beside {path.name}')
+    try:
+        told = read_json(card)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     missing = {'method', 'settings', 'rate', 'sha256'} - set(told)
-    if missing: raise CheckpointError(f'{card}: the card does not tell {", ".join(sorted(missing))}; copy it anew or retrain')
+    if missing:
+        raise CheckpointError(f'{card}: the card does not tell {", ".join(sorted(missing))}; copy it anew or retrain')
     return told
 
 
 def _load_state(method, tensors, path):
-    try: method.load_state_dict(tensors)
+    try:
+        method.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f'{path}: the weights do not fit the settings in the card; retrain or copy both files again') from error
+        raise CheckpointError(
+            f'{path}: the weights do not fit the settings in the card; retrain or copy both files again'
+        ) from error
 
 
 def take_weights(method, path):
@@ -134,8 +159,11 @@ def take_weights(method, path):
     given, own = load_tensors(path)[0], method.state_dict()
     shared = {name: tensor for name, tensor in given.items() if name in own}
     if other := [name for name, tensor in shared.items() if tensor.shape != own[name].shape]:
-        raise CheckpointError(f'{path}: "{other[0]}" has the shape {list(given[other[0]].shape)} where {list(own[other[0]].shape)} is needed; start from a model of the same sizes')
-    if not shared: raise CheckpointError(f'{path}: has none of the weights that are needed; start from another model')
+        raise CheckpointError(
+            f'{path}: "{other[0]}" has the shape {list(given[other[0]].shape)} where {list(own[other[0]].shape)} is needed; start from a model of the same sizes'
+        )
+    if not shared:
+        raise CheckpointError(f'{path}: has none of the weights that are needed; start from another model')
     method.load_state_dict(shared, strict=False)
 
 
@@ -156,9 +184,13 @@ def trained_models(runs='runs') -> dict[str, Path]:
 def find_model(name, runs='runs') -> Path:
     "The weights file of a model, by path (a file, or a folder that holds `model.safetensors`) or by name; CheckpointError lists what there is."
     path = Path(name)
-    if path.is_dir(): path = path / 'model.safetensors'
-    if path.suffix == '.safetensors' or path.is_file(): return path
+    if path.is_dir():
+        path = path / 'model.safetensors'
+    if path.suffix == '.safetensors' or path.is_file():
+        return path
     known = {**bundled_models(), **trained_models(runs)}
     if str(name) not in known:
-        raise CheckpointError(f'no model "{name}": neither a file nor one of {", ".join(sorted(known)) or "(none yet)"}')
+        raise CheckpointError(
+            f'no model "{name}": neither a file nor one of {", ".join(sorted(known)) or "(none yet)"}'
+        )
     return known[str(name)]

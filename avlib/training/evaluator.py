@@ -32,21 +32,26 @@ def score_separation(method, example: dict) -> dict:
     those matched with no source; `likeness`: the squared correlation of those outputs with the nearest source, 1 for a fainter copy of it, near 1/2 for half of it or for what is left
     of a mixture of two.
     """
-    mixture, sources = example['sources'].sum(0), example['sources'][:len(example.get('speakers', example['sources']))]
+    mixture, sources = example['sources'].sum(0), example['sources'][: len(example.get('speakers', example['sources']))]
     estimates = method.separate(mixture)
     improvement, reference_of = si_snr_improvement(sources, estimates, mixture)
     present = sources.square().sum(-1) > 0
     energy = estimates.square().sum(-1)
     level = 10 * torch.log10(energy / mixture.square().sum() + 1e-12)
     spare = ~torch.isin(reference_of, present.nonzero())
-    return {'si_snri': improvement.item(), 'si_snr_mixture': si_snr(sources[present], mixture.expand_as(sources[present])).mean().item(),
-            'active': int((level > ACTIVE_DB).sum()), 'levels': [round(db, 2) for db in level.sort(descending=True).values.tolist()],
-            'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item(), 'likeness': _likeness(sources[present], estimates[spare])}
+    return {
+        'si_snri': improvement.item(),
+        'si_snr_mixture': si_snr(sources[present], mixture.expand_as(sources[present])).mean().item(),
+        'active': int((level > ACTIVE_DB).sum()),
+        'levels': [round(db, 2) for db in level.sort(descending=True).values.tolist()],
+        'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item(),
+        'likeness': _likeness(sources[present], estimates[spare]),
+    }
 
 
 def _likeness(sources, spare):
     "Share of the spare outputs' energy that the source nearest to each explains; 0 without any."
-    products = (spare @ sources.mT).square() / sources.square().sum(-1)                          # [spare, source]
+    products = (spare @ sources.mT).square() / sources.square().sum(-1)  # [spare, source]
     return (products.max(-1).values.sum() / spare.square().sum().clamp_min(1e-20)).item() if len(spare) else 0.0
 
 
@@ -60,7 +65,7 @@ def score_matched(method, example: dict) -> dict:
     sources, mixture = example['sources'], example['sources'].sum(0)
     estimates = method.separate(mixture)
     _, reference_of = si_snr_improvement(sources, estimates, mixture)
-    return sdr_scores(sources, estimates[reference_of.argsort()[:len(sources)]], permute=False)
+    return sdr_scores(sources, estimates[reference_of.argsort()[: len(sources)]], permute=False)
 
 
 def score_queries(method, example: dict) -> dict:
@@ -84,7 +89,9 @@ def evaluate(method, data, score=score_separation, progress: bool = True) -> lis
     rows = []
     with torch.inference_mode():
         for i in tqdm(range(len(data)), desc='evaluating', disable=not progress, mininterval=2):
-            example = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in data[i].items()}
+            example = {
+                name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in data[i].items()
+            }
             rows.append({'id': example['id'], **score(method, example)})
     return rows
 
@@ -97,35 +104,50 @@ def mean(rows: list[dict], key: str) -> float:
 def provenance() -> dict:
     "Hardware, versions, commit and peak memory (MB) of this process, to be written beside every result."
     packages = ('torch', 'torchaudio', 'numpy', 'scipy', 'lightning-fabric')
-    return {'hardware': hardware(), 'python': platform.python_version(),
-            'versions': {'avlib': avlib.__version__, **{package: version(package) for package in packages}},
-            'commit': commit(), 'threads': torch.get_num_threads(), 'peak_memory_mb': peak_memory_mb()}
+    return {
+        'hardware': hardware(),
+        'python': platform.python_version(),
+        'versions': {'avlib': avlib.__version__, **{package: version(package) for package in packages}},
+        'commit': commit(),
+        'threads': torch.get_num_threads(),
+        'peak_memory_mb': peak_memory_mb(),
+    }
 
 
 def peak_memory_mb() -> int:
     "The most memory that this process has held, in MB; read from /proc where there is one, because `getrusage` starts at the parent's peak."
     status = Path('/proc/self/status')
     lines = status.read_text().splitlines() if status.exists() else []
-    kilobytes = next((int(line.split()[1]) for line in lines if line.startswith('VmHWM')), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    kilobytes = next(
+        (int(line.split()[1]) for line in lines if line.startswith('VmHWM')),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    )
     return round(kilobytes / 1024)
 
 
 def hardware() -> str:
     "The machine in words: the GPU's name, or the number of cores and the processor."
-    if torch.cuda.is_available(): return torch.cuda.get_device_name()
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
     return f'{cores()} CPU cores, {_processor()}'
 
 
 def _processor():
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(':')[1].strip() for line in lines if line.startswith('model name')), platform.processor() or platform.machine())
+    return next(
+        (line.split(':')[1].strip() for line in lines if line.startswith('model name')),
+        platform.processor() or platform.machine(),
+    )
 
 
 def commit() -> str:
     "The commit of the working tree, with + where tracked library, notebooks or settings differ from it; 'unknown' outside git."
     git = lambda *args: subprocess.run(['git', *args], capture_output=True, text=True)
     head = git('rev-parse', '--short=12', 'HEAD')
-    if head.returncode: return 'unknown'
-    changed = git('status', '--porcelain', '--untracked-files=no', '--', 'avlib', 'nbs', 'params.yaml', 'dvc.yaml').stdout.strip()
+    if head.returncode:
+        return 'unknown'
+    changed = git(
+        'status', '--porcelain', '--untracked-files=no', '--', 'avlib', 'nbs', 'params.yaml', 'dvc.yaml'
+    ).stdout.strip()
     return head.stdout.strip() + ('+' if changed else '')

@@ -27,6 +27,7 @@ from .trainer import TrainSettings, train
 @dataclass(frozen=True)
 class Experiment:
     """One run of one paper: where it lies and what its settings are. `paper`, `name`, `profile` as in params.yaml, `corpus` and `seed` beside them."""
+
     paper: str
     name: str
     profile: str = 'tiny'
@@ -37,10 +38,14 @@ class Experiment:
     def settings(self) -> dict:
         "The merged settings."
         import yaml
-        loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)                                    # ten times as fast, where there is libyaml
+
+        loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fast, where there is libyaml
         params = choose(yaml.load((repository() / 'params.yaml').read_text(), loader), self.paper, 'paper')
         profile = {} if self.profile == 'paper' else choose(params, self.profile, 'profile')
-        base, own = merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile), choose(params['experiments'], self.name, 'experiment')
+        base, own = (
+            merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile),
+            choose(params['experiments'], self.name, 'experiment'),
+        )
         of_method = base.pop('settings_of', {}).get(own.get('method', base['method']).rpartition(':')[2])
         return merge(base, {'settings': of_method or {}}, own)
 
@@ -55,7 +60,8 @@ class Experiment:
         return Prepared(repository() / 'data' / self.profile / self.corpus)
 
     @property
-    def runs(self) -> Path: return repository() / 'runs' / self.corpus / self.profile
+    def runs(self) -> Path:
+        return repository() / 'runs' / self.corpus / self.profile
 
     @property
     def folder(self) -> Path:
@@ -63,7 +69,8 @@ class Experiment:
         return self.runs / self.settings.get('stage', 'train') / f'{self.name}-{self.seed}'
 
     @property
-    def result(self) -> Path: return self.runs / 'results' / f'{self.name}-{self.seed}.json'
+    def result(self) -> Path:
+        return self.runs / 'results' / f'{self.name}-{self.seed}.json'
 
     @property
     def starts(self) -> list['Experiment']:
@@ -81,13 +88,20 @@ class Experiment:
         "A fresh method, its weights drawn from the seed, or those of the experiments that it starts from, as far as they have them; of its image encoder those of the file `image_weights`, if that is set."
         torch.manual_seed(self.seed)
         method = build_method(self.settings['method'], self.method_settings)
-        for start in self.starts: take_weights(method, start.folder / 'model.safetensors')
-        return method.start_from(repository() / self.settings['image_weights']) if self.settings.get('image_weights') else method
+        for start in self.starts:
+            take_weights(method, start.folder / 'model.safetensors')
+        return (
+            method.start_from(repository() / self.settings['image_weights'])
+            if self.settings.get('image_weights')
+            else method
+        )
 
     def training_data(self):
         "One epoch of the training split, by the class that the setting `data` names; examples of their own for what starts from another's weights."
         examples = self.settings['train']['steps'] * self.settings['train']['batch']
-        return resolve(self.settings['data']).from_settings(self.prepared, self.settings, examples, self.seed + 1000 * self.later)
+        return resolve(self.settings['data']).from_settings(
+            self.prepared, self.settings, examples, self.seed + 1000 * self.later
+        )
 
     def validation_data(self):
         "The validation split in the form of training examples, in order, for a score by the loss."
@@ -114,11 +128,20 @@ class Experiment:
 
     def finished(self) -> dict | None:
         "The result, if it is that of the model that was trained here, on what is prepared now, by today's settings, and from the weights that it starts from now."
-        if not self.result.is_file() or not (self.folder / 'model.json').is_file(): return None
+        if not self.result.is_file() or not (self.folder / 'model.json').is_file():
+            return None
         result, card, settings = read_json(self.result), read_json(self.folder / 'model.json'), self.settings
         method = asdict(resolve(settings['method']).settings_class(**self.method_settings))
-        same = _covers(settings, card['training']) and _covers(method, card['settings']) and _covers(self.made_of, card['prepared'])
-        return result if same and result.get('sha256') == card['sha256'] and card.get('start_sha256', '') == self._start_sha256 else None
+        same = (
+            _covers(settings, card['training'])
+            and _covers(method, card['settings'])
+            and _covers(self.made_of, card['prepared'])
+        )
+        return (
+            result
+            if same and result.get('sha256') == card['sha256'] and card.get('start_sha256', '') == self._start_sha256
+            else None
+        )
 
     @property
     def _start_sha256(self) -> str:
@@ -128,35 +151,47 @@ class Experiment:
     def card(self) -> dict:
         "What the trained model's card tells of where it comes from."
         start = {'start_sha256': self._start_sha256} if self.starts else {}
-        return {'paper': self.paper, 'experiment': self.name, 'profile': self.profile, 'corpus': self.corpus, 'seed': self.seed,
-                'rate': self.rate, 'prepared': self.made_of, **start,
-                'training': {key: value for key, value in self.settings.items() if key not in ('method', 'settings')},
-                **{key: provenance()[key] for key in ('versions', 'commit')}}
+        return {
+            'paper': self.paper,
+            'experiment': self.name,
+            'profile': self.profile,
+            'corpus': self.corpus,
+            'seed': self.seed,
+            'rate': self.rate,
+            'prepared': self.made_of,
+            **start,
+            'training': {key: value for key, value in self.settings.items() if key not in ('method', 'settings')},
+            **{key: provenance()[key] for key in ('versions', 'commit')},
+        }
 
 
 def _covers(now, told) -> bool:
     "Whether `now` says what was told, and perhaps more: settings that came later have no say in what was trained before."
-    if isinstance(told, dict): return isinstance(now, dict) and all(key in now and _covers(now[key], value) for key, value in told.items())
+    if isinstance(told, dict):
+        return isinstance(now, dict) and all(key in now and _covers(now[key], value) for key, value in told.items())
     return now == told
 
 # %% ../../nbs/training/experiments.ipynb #0000000a
 def train_experiment(experiment: Experiment) -> dict:
     "Train (or go on, or find it done) and return the model's card. With `devices` > 1 in a process of its own."
     settings = TrainSettings(**experiment.settings['train'], seed=experiment.seed)
-    if settings.devices > 1: return _in_own_process(experiment)
+    if settings.devices > 1:
+        return _in_own_process(experiment)
     return _train(experiment, settings)
 
 
 def _train(experiment, settings):
     validate = by_loss(experiment) if experiment.settings.get('select') == 'loss' else by_score(experiment)
     method, data = experiment.method(), experiment.training_data()
-    if hasattr(method, 'looked_at'): data = method.looked_at(data)                                # what doesn't learn is asked once
+    if hasattr(method, 'looked_at'):
+        data = method.looked_at(data)  # what doesn't learn is asked once
     return _calibrated(experiment, train(method, data, validate, settings, experiment.folder, experiment.card()))
 
 
 def _calibrated(experiment, card):
     "The card; a method that can `calibrate` adds to its file what it finds out on validation mixtures."
-    if not hasattr(resolve(experiment.settings['method']), 'calibrate'): return card
+    if not hasattr(resolve(experiment.settings['method']), 'calibrate'):
+        return card
     method, card = load_model(experiment.folder)
     card |= method.calibrate(experiment.frozen('valid'))
     write_json(experiment.folder / 'model.json', card)
@@ -172,17 +207,28 @@ def by_score(experiment):
     def validate(method):
         rows = evaluate(method, validation, score, progress=False)
         told = {'watched': [row[key] for row in evaluate(method, data, score, progress=False)] for data in watched}
-        return {'score': mean(rows, key), **told, **{f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]}}
+        return {
+            'score': mean(rows, key),
+            **told,
+            **{f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]},
+        }
+
     return validate
 
 
-def _score(experiment): return resolve(experiment.settings.get('score', 'avlib.training.evaluator:score_separation'))
+def _score(experiment):
+    return resolve(experiment.settings.get('score', 'avlib.training.evaluator:score_separation'))
 
 
 def by_loss(experiment):
     "The score of an epoch: minus the loss on validation examples, which are labelled and weighted as those of training; no reference is needed where training needs none."
     loader = DataLoader(experiment.validation_data(), batch_size=experiment.settings['train']['batch'])
-    return lambda method: -sum(method.loss(_to_device(batch, method))['total'].item() * len(next(iter(batch.values()))) for batch in loader) / len(loader.dataset)
+    return lambda method: (
+        -sum(
+            method.loss(_to_device(batch, method))['total'].item() * len(next(iter(batch.values()))) for batch in loader
+        )
+        / len(loader.dataset)
+    )
 
 
 def _to_device(batch, method):
@@ -193,8 +239,10 @@ def _to_device(batch, method):
 def _in_own_process(experiment):
     "The process holds the other end of a pipe to this one, and ends with it, even if this one is killed."
     command = [sys.executable, '-m', 'avlib.training.experiments', json.dumps(asdict(experiment)), '--end-with-stdin']
-    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=repository()) as process: status = process.wait()
-    if status: raise subprocess.CalledProcessError(status, command)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=repository()) as process:
+        status = process.wait()
+    if status:
+        raise subprocess.CalledProcessError(status, command)
     return read_json(experiment.folder / 'model.json')
 
 
@@ -202,6 +250,7 @@ def _end_with_stdin():
     def wait():
         os.read(0, 1)
         os._exit(1)
+
     threading.Thread(target=wait, daemon=True).start()
 
 
@@ -215,17 +264,31 @@ def evaluate_experiment(experiment: Experiment, model=None) -> dict:
     method, card = load_model(model or experiment.folder, experiment.runs.parents[1])
     start, everywhere = time.perf_counter(), model or experiment.settings.get('elsewhere', False)
     domains = resolve(experiment.settings['data']).domains(experiment.prepared) if everywhere else [experiment.domain]
-    if card['rate'] != experiment.rate: domains = []
+    if card['rate'] != experiment.rate:
+        domains = []
     rows = {domain: evaluate(method, experiment.frozen('test', domain), _score(experiment)) for domain in domains}
-    result = {**asdict(experiment), 'model': model or experiment.name, 'sha256': card['sha256'], 'rate': card['rate'], 'trained_on': card['corpus'], 'validation': card['score'],
-              'epoch': card['epoch'], 'trained_at': card.get('commit', 'unknown'), 'seconds': round(time.perf_counter() - start, 1),
-              'domain': experiment.domain, 'examples': rows.pop(experiment.domain, []), 'elsewhere': rows, **provenance()}
+    result = {
+        **asdict(experiment),
+        'model': model or experiment.name,
+        'sha256': card['sha256'],
+        'rate': card['rate'],
+        'trained_on': card['corpus'],
+        'validation': card['score'],
+        'epoch': card['epoch'],
+        'trained_at': card.get('commit', 'unknown'),
+        'seconds': round(time.perf_counter() - start, 1),
+        'domain': experiment.domain,
+        'examples': rows.pop(experiment.domain, []),
+        'elsewhere': rows,
+        **provenance(),
+    }
     write_json(experiment.runs / 'results/bundled.json' if model else experiment.result, result)
     return result
 
 # %% ../../nbs/training/experiments.ipynb #0000000e
 #| eval: false
 if __name__ == '__main__':
-    if sys.argv[2:] == ['--end-with-stdin']: _end_with_stdin()
+    if sys.argv[2:] == ['--end-with-stdin']:
+        _end_with_stdin()
     experiment = Experiment(**json.loads(sys.argv[1]))
     _train(experiment, TrainSettings(**experiment.settings['train'], seed=experiment.seed))

@@ -15,11 +15,17 @@ from ..metrics.bss_eval import bss_sdr
 def score_moving(method, example: dict) -> dict:
     """What a method that separates by what is seen gives for the first object of each video of an example, judged as `sdr_scores` does, each sound against its own source; and `ways`, for each of them: its `displacement`, its true `direction` among as many as the method knows, how much louder it grew when separated, `trend`, and, of a method that tells directions, the class it was `told`, and the mean `way` of its probabilities; `alone`, both of what the source is alone."""
     sounds = _separated(method, example)
-    rows = [{'displacement': moved.tolist(), 'trend': trend.item()} for moved, trend in zip(example['displacement'], loudness_trend(sounds))]
+    rows = [
+        {'displacement': moved.tolist(), 'trend': trend.item()}
+        for moved, trend in zip(example['displacement'], loudness_trend(sounds))
+    ]
     if getattr(method, 'ways', None) is not None:
         true = direction_class(example['displacement'], method.settings.directions, example['still'])
         heard, alone = (_told(method, some, example['window'][:, 0]) for some in (sounds, example['sources']))
-        rows = [{**row, 'direction': int(way), **one, 'alone': other} for row, way, one, other in zip(rows, true, heard, alone)]
+        rows = [
+            {**row, 'direction': int(way), **one, 'alone': other}
+            for row, way, one, other in zip(rows, true, heard, alone)
+        ]
     return {**sdr_scores(example['sources'], sounds, permute=False), 'ways': rows}
 
 
@@ -28,13 +34,17 @@ def sdr_of_moving(method, example: dict) -> dict:
     return {'bss_sdr': bss_sdr(example['sources'], _separated(method, example)).mean().item()}
 
 
-def _separated(method, example): return method.separate(example['sources'].sum(0), seen_in(example))[:, 0]
+def _separated(method, example):
+    return method.separate(example['sources'].sum(0), seen_in(example))[:, 0]
 
 
 def _told(method, sounds, window):
     "The class that each sound is told to move by, and the mean way of all, by their probabilities."
     likely = method.directions(sounds, window)
-    return [{'told': int(told), 'way': way.tolist()} for told, way in zip(likely.argmax(-1), mean_ways(likely, method.settings.directions))]
+    return [
+        {'told': int(told), 'way': way.tolist()}
+        for told, way in zip(likely.argmax(-1), mean_ways(likely, method.settings.directions))
+    ]
 
 
 def loudness_trend(sounds) -> torch.Tensor:
@@ -62,16 +72,26 @@ def right_along_axes(ways, displacements, still) -> torch.Tensor:
 
 class LoudnessRule:
     "Tells directions by loudness alone: the classes `[n]`, of 10 or 28, that training sounds had, of which trends `[n]` are known, in so many groups of the same size; `way(trends)`: the mean way of a group. Raises ValueError without sounds."
+
     def __init__(self, trends, classes, directions: int = 10, groups: int = 8):
         trends, classes = torch.as_tensor(trends), torch.as_tensor(classes)
-        if not len(trends) or trends.shape != classes.shape: raise ValueError(f'a rule is learned from as many trends as directions, one at least; got {list(trends.shape)} and {list(classes.shape)}')
+        if not len(trends) or trends.shape != classes.shape:
+            raise ValueError(
+                f'a rule is learned from as many trends as directions, one at least; got {list(trends.shape)} and {list(classes.shape)}'
+            )
         self.edges = trends.quantile(torch.linspace(0, 1, groups + 1)[1:-1])
         group = torch.bucketize(trends, self.edges)
         of_group = [classes[group == i] if (group == i).any() else classes for i in range(groups)]
-        self.told, self.ways = torch.stack([some.mode().values for some in of_group]), torch.stack([ways_of(some, directions).mean(0) for some in of_group])
+        self.told, self.ways = (
+            torch.stack([some.mode().values for some in of_group]),
+            torch.stack([ways_of(some, directions).mean(0) for some in of_group]),
+        )
 
-    def __call__(self, trends) -> torch.Tensor: return self.told[self._group(trends)]
+    def __call__(self, trends) -> torch.Tensor:
+        return self.told[self._group(trends)]
 
-    def way(self, trends) -> torch.Tensor: return self.ways[self._group(trends)]
+    def way(self, trends) -> torch.Tensor:
+        return self.ways[self._group(trends)]
 
-    def _group(self, trends): return torch.bucketize(torch.as_tensor(trends), self.edges)
+    def _group(self, trends):
+        return torch.bucketize(torch.as_tensor(trends), self.edges)

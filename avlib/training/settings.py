@@ -15,7 +15,8 @@ def repository() -> Path:
     "The folder that holds `params.yaml`, here or above."
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / 'params.yaml').is_file(): return folder
+        if (folder / 'params.yaml').is_file():
+            return folder
     raise SettingsError(f'no params.yaml in {here} or above it: run this inside the avlib repository')
 
 
@@ -31,5 +32,6 @@ def merge(base: dict, *changes: dict) -> dict:
 
 def choose(settings: dict, key: str, what: str):
     "`settings[key]`, or a SettingsError that lists the choices."
-    if key not in settings: raise SettingsError(f'no {what} "{key}" in params.yaml; there is {", ".join(map(str, settings))}')
+    if key not in settings:
+        raise SettingsError(f'no {what} "{key}" in params.yaml; there is {", ".join(map(str, settings))}')
     return settings[key]

@@ -32,6 +32,7 @@ class TrainSettings:
     `schedule` 'constant', 'cosine', or 'drops' to a tenth after every 15 epochs, the rate halved after every `patience` epochs without a better score (0: never), gradients clipped to the norm `clip` (0: not at all), weights pulled towards 0 by `weight_decay`, the weights of the `best` epoch kept or of the `last` one,
     `precision` and `devices` as Fabric names them,
     `threads` of each process (0: as many as there are cores; the number changes the last bits of a result)."""
+
     epochs: int
     steps: int
     batch: int
@@ -52,34 +53,44 @@ class TrainSettings:
     def __post_init__(self):
         if min(self.epochs, self.steps, self.batch, self.devices) < 1 or self.learning_rate <= 0:
             raise ValueError(f'epochs, steps, batch, devices and learning_rate must be positive; got {self}')
-        if self.schedule not in SCHEDULES: raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}; got "{self.schedule}"')
-        if self.weight_decay < 0: raise ValueError(f'weight_decay is 0 or more; got {self.weight_decay}')
-        if self.keep not in ('best', 'last'): raise ValueError(f'the best or the last epoch is kept; got "{self.keep}"')
-        if self.patience < 0: raise ValueError(f'patience is a number of epochs, 0 or more; got {self.patience}')
-        if self.batch % self.devices: raise ValueError(f'a batch of {self.batch} does not divide among {self.devices} devices')
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}; got "{self.schedule}"')
+        if self.weight_decay < 0:
+            raise ValueError(f'weight_decay is 0 or more; got {self.weight_decay}')
+        if self.keep not in ('best', 'last'):
+            raise ValueError(f'the best or the last epoch is kept; got "{self.keep}"')
+        if self.patience < 0:
+            raise ValueError(f'patience is a number of epochs, 0 or more; got {self.patience}')
+        if self.batch % self.devices:
+            raise ValueError(f'a batch of {self.batch} does not divide among {self.devices} devices')
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
     "The learning rate of a step, counted from 0 over all epochs, before any halving."
     rate = settings.learning_rate * min(1.0, (step + 1) / max(settings.warmup, 1))
-    if settings.schedule == 'constant': return rate
-    if settings.schedule == 'drops': return rate * .1 ** (step // settings.steps // 15)
-    return rate * .5 * (1 + math.cos(math.pi * step / (settings.epochs * settings.steps)))
+    if settings.schedule == 'constant':
+        return rate
+    if settings.schedule == 'drops':
+        return rate * 0.1 ** (step // settings.steps // 15)
+    return rate * 0.5 * (1 + math.cos(math.pi * step / (settings.epochs * settings.steps)))
 
 
 def weights_by_rate(method) -> list[dict]:
     "Groups of weights for Adam: those of each part for which the method's `rates` tell a `share` of the learning rate, and all others."
     rates, groups = getattr(method, 'rates', {}), {}
-    for name, weight in method.named_parameters(): groups.setdefault(next((part for part in rates if name.startswith(f'{part}.')), None), []).append(weight)
-    return [{'params': weights, 'share': rates.get(part, 1.)} for part, weights in groups.items()]
+    for name, weight in method.named_parameters():
+        groups.setdefault(next((part for part in rates if name.startswith(f'{part}.')), None), []).append(weight)
+    return [{'params': weights, 'share': rates.get(part, 1.0)} for part, weights in groups.items()]
 
 # %% ../../nbs/training/trainer.ipynb #00000008
 class RankSampler(Sampler):
     "Indices of one rank: of every batch of `batch` consecutive examples, its share."
+
     def __init__(self, steps: int, batch: int, rank: int = 0, world: int = 1):
         self.steps, self.batch, self.rank, self.world = steps, batch, rank, world
 
-    def __len__(self): return self.steps * self.batch // self.world
+    def __len__(self):
+        return self.steps * self.batch // self.world
 
     def __iter__(self):
         share = self.batch // self.world
@@ -103,7 +114,7 @@ def save_state(path, method, optimizer, note: dict):
 def load_state(path, method, optimizer) -> dict:
     "Put a state back into method and optimizer; returns its note."
     tensors, note = load_tensors(path)
-    method.load_state_dict({k[len('model/'):]: v for k, v in tensors.items() if k.startswith('model/')})
+    method.load_state_dict({k[len('model/') :]: v for k, v in tensors.items() if k.startswith('model/')})
     state = optimizer.state_dict()
     for name, value in tensors.items():
         if name.startswith('adam/'):
@@ -116,12 +127,15 @@ def load_state(path, method, optimizer) -> dict:
 def resume(folder: Path, method, optimizer, mark: str) -> dict:
     "The note of the run to go on with, or of a fresh one: where there is no state, a damaged one (said so), another run's, or its best weights are gone."
     fresh = {'epoch': 0, 'best': None, 'waited': 0, 'halvings': 0, 'mark': mark}
-    if not (folder / 'last.safetensors').is_file(): return fresh
-    try: note = load_tensors(folder / 'last.safetensors')[1]
+    if not (folder / 'last.safetensors').is_file():
+        return fresh
+    try:
+        note = load_tensors(folder / 'last.safetensors')[1]
     except CheckpointError as error:
         print(f'starting afresh: {error}', file=sys.stderr)
         return fresh
-    if note.get('mark') != mark or not (folder / 'model.safetensors').is_file(): return fresh
+    if note.get('mark') != mark or not (folder / 'model.safetensors').is_file():
+        return fresh
     return load_state(folder / 'last.safetensors', method, optimizer)
 
 # %% ../../nbs/training/trainer.ipynb #0000000d
@@ -135,14 +149,23 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     reuse_memory()
-    if settings.threads: torch.set_num_threads(settings.threads)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     fabric = _launch(settings)
     optimizer = torch.optim.Adam(weights_by_rate(method), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    note = resume(folder, method, optimizer, fingerprint(asdict(settings), asdict(method.settings), {**(card or {}), 'commit': ''}))
+    note = resume(
+        folder,
+        method,
+        optimizer,
+        fingerprint(asdict(settings), asdict(method.settings), {**(card or {}), 'commit': ''}),
+    )
     model, optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method('loss')
-    if fabric.is_global_zero: _tidy(folder, note['epoch'])
-    with tqdm(total=settings.epochs, initial=note['epoch'], desc='epochs', mininterval=2, disable=not fabric.is_global_zero) as bar:
+    if fabric.is_global_zero:
+        _tidy(folder, note['epoch'])
+    with tqdm(
+        total=settings.epochs, initial=note['epoch'], desc='epochs', mininterval=2, disable=not fabric.is_global_zero
+    ) as bar:
         for epoch in range(note['epoch'], settings.epochs):
             row = _train_epoch(fabric, model, optimizer, data, settings, epoch, note['halvings'])
             note = _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card or {}, settings)
@@ -154,8 +177,11 @@ def train(method, data, validate, settings: TrainSettings, folder, card: dict | 
 def _launch(settings):
     "Fabric by the settings; the import stays here, so that separating needs no training library."
     from lightning_fabric import Fabric
+
     strategy = 'ddp' if settings.devices > 1 else 'auto'
-    fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision, strategy=strategy)
+    fabric = Fabric(
+        accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision, strategy=strategy
+    )
     fabric.launch()
     return fabric
 
@@ -164,45 +190,68 @@ def _train_epoch(fabric, model, optimizer, data, settings, epoch, halvings):
     "One pass of `settings.steps` batches; returns the mean of every loss term and the seconds by kind of work."
     data.set_epoch(epoch)
     sampler = RankSampler(settings.steps, settings.batch, fabric.global_rank, fabric.world_size)
-    loader = DataLoader(data, batch_size=settings.batch // fabric.world_size, sampler=sampler, num_workers=settings.workers)
+    loader = DataLoader(
+        data, batch_size=settings.batch // fabric.world_size, sampler=sampler, num_workers=settings.workers
+    )
     sums, clock, start = {}, {'data': 0.0}, time.perf_counter()
     model.train()
     waiting = start
     for step, batch in enumerate(loader):
         clock['data'] += time.perf_counter() - waiting
-        terms = _step(fabric, model, optimizer, batch, learning_rate(epoch * settings.steps + step, settings) * .5 ** halvings, settings.clip)
-        for name, value in terms.items(): sums.setdefault(name, []).append(value)
+        terms = _step(
+            fabric,
+            model,
+            optimizer,
+            batch,
+            learning_rate(epoch * settings.steps + step, settings) * 0.5**halvings,
+            settings.clip,
+        )
+        for name, value in terms.items():
+            sums.setdefault(name, []).append(value)
         waiting = time.perf_counter()
     means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
     return {'epoch': epoch, **means, 'train_s': time.perf_counter() - start, 'data_s': clock['data']}
 
 
 def _step(fabric, model, optimizer, batch, rate, clip):
-    for group in optimizer.param_groups: group['lr'] = rate * group['share']
+    for group in optimizer.param_groups:
+        group['lr'] = rate * group['share']
     optimizer.zero_grad()
     terms = model.loss({k: v.to(fabric.device) for k, v in batch.items()})
     fabric.backward(terms['total'])
-    if clip: fabric.clip_gradients(model, optimizer, max_norm=clip)
+    if clip:
+        fabric.clip_gradients(model, optimizer, max_norm=clip)
     optimizer.step()
     return {name: value.detach() for name, value in terms.items()}
 
 
 def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card, settings):
     "Validate, log, keep the best or the last, save the state; the state comes last, so that a run killed before it repeats the epoch."
-    if not math.isfinite(row['total']): raise FloatingPointError(f'{folder}: the loss is {row["total"]} in epoch {row["epoch"]}; lower the learning rate or clip gradients')
+    if not math.isfinite(row['total']):
+        raise FloatingPointError(
+            f'{folder}: the loss is {row["total"]} in epoch {row["epoch"]}; lower the learning rate or clip gradients'
+        )
     method.eval()
     start = time.perf_counter()
-    with torch.inference_mode(): told = validate(method)
+    with torch.inference_mode():
+        told = validate(method)
     told = told if isinstance(told, dict) else {'score': told}
     score = float(told['score'])
     row |= {**told, 'score': score, 'validate_s': time.perf_counter() - start}
     better = note['best'] is None or score > note['best'] or settings.keep == 'last'
     waited = 0 if better else note['waited'] + 1
     halve = settings.patience and waited == settings.patience
-    note = {**note, 'epoch': row['epoch'] + 1, 'best': score if better else note['best'], 'waited': 0 if halve else waited, 'halvings': note['halvings'] + bool(halve)}
+    note = {
+        **note,
+        'epoch': row['epoch'] + 1,
+        'best': score if better else note['best'],
+        'waited': 0 if halve else waited,
+        'halvings': note['halvings'] + bool(halve),
+    }
     if fabric.is_global_zero:
         append_jsonl(folder / 'log.jsonl', row)
-        if better: save_model(folder / 'model.safetensors', method, {**card, 'score': score, 'epoch': row['epoch']})
+        if better:
+            save_model(folder / 'model.safetensors', method, {**card, 'score': score, 'epoch': row['epoch']})
         save_state(folder / 'last.safetensors', method, optimizer.optimizer, note)
     fabric.barrier()
     return note
@@ -210,9 +259,11 @@ def _finish_epoch(fabric, method, optimizer, validate, row, note, folder, card, 
 
 def _tidy(folder, epochs):
     "Remove what a killed run left half-written, and the log's rows of epochs that the state doesn't hold."
-    for left in folder.glob('.*.????????.*'): left.unlink()
+    for left in folder.glob('.*.????????.*'):
+        left.unlink()
     log = folder / 'log.jsonl'
-    if not log.is_file(): return
+    if not log.is_file():
+        return
     whole = log.read_text(encoding='utf-8').rpartition('\n')[0]
     write_jsonl(log, [row for row in map(json.loads, whole.splitlines()) if row['epoch'] < epochs])
 
@@ -222,8 +273,11 @@ def reuse_memory():
 
     Large activations are otherwise unmapped and faulted in anew in every step, which costs half of a CPU step's time.
     """
-    if not sys.platform.startswith('linux'): return
+    if not sys.platform.startswith('linux'):
+        return
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is None: return
+    if mallopt is None:
+        return
     M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2 ** 31 - 1), (M_TOP_PAD, 2 ** 26)): mallopt(option, value)
+    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+        mallopt(option, value)
