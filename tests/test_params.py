@@ -227,7 +227,7 @@ def test_the_papers_localizer_asks_for_the_weights_it_starts_from():
 
 def fourteen_classes(settings: dict) -> dict:
     """Settings of a method for moving scenes in which as many classes sound as in ASIW."""
-    return MovingPairs.fitted(settings, SimpleNamespace(card={'labels': list(range(14))}))
+    return MovingPairs.adapt_settings(settings, SimpleNamespace(card={'labels': list(range(14))}))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import torch
 from ..io.audio import AudioInfo
 from ..io.files import write_json
 from ..io.video import MediaError, as_seen, video_frames, video_info, video_sound, write_video
-from ..synthesis.motion import FRAMES, box_displacement
+from ..corpora.asiw import WINDOW_FRAMES
+from ..synthesis.motion import box_displacement
 from ..datasets.object_tracks import depth_of_objects, linked, read_objects
 from ..synthesis.scenes import crops
 from ..dsp.mixing import level_db
@@ -27,7 +28,7 @@ from .separate import output_suffix, write_sources
 from ..models.optical_flow import flow_through, lucas_kanade
 
 # %% ../../nbs/apps/separate_video.ipynb #00000005
-STEPS = FRAMES // 2  # frames from one window's beginning to the next's
+STEPS = WINDOW_FRAMES // 2  # frames from one window's beginning to the next's
 LOUD = 0.6  # peak of what the model hears, as in training
 
 
@@ -162,9 +163,9 @@ def separate_by_objects(
         raise ValueError('objects are found by a detector, or given: --detector WEIGHTS or --boxes FILE')
     if Path(out).is_file():
         raise ValueError(f'{out}: is a file; give a folder for the sounds')
-    if info.seconds * info.fps < FRAMES - 0.5:
+    if info.seconds * info.fps < WINDOW_FRAMES - 0.5:
         raise MediaError(
-            f'{video}: has {info.seconds * info.fps:.0f} frames; motion is seen over {FRAMES}: give a longer video'
+            f'{video}: has {info.seconds * info.fps:.0f} frames; motion is seen over {WINDOW_FRAMES}: give a longer video'
         )
     sound, native, told = _sound(video, info)
     window, x = round(settings['seconds'] * method.settings.rate), resample(sound, native, method.settings.rate)

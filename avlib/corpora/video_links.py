@@ -10,7 +10,8 @@ from pathlib import Path
 from .asiw import LISTS
 from ..io.files import read_json, write_json
 from .manifest import ManifestError
-from ..datasets.video_pairs import clips_on_disk, flickr_clips
+from .localization_benchmarks import flickr_clips
+from .video_corpora import clips_on_disk
 
 # %% ../../nbs/corpora/video_links.ipynb #00000004
 PAPERS = {'flickr-soundnet': 'slavc', **dict.fromkeys(LISTS, 'asmp')}

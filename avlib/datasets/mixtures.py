@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from ..io.audio import read_audio
 from ..io.files import read_jsonl, write_jsonl
 from ..corpora.manifest import ManifestError, home_of, read_manifest
+from .base import PreparedData
 from .room_bank import RoomBank, hear
 from ..dsp.mixing import level_db, set_level
 
@@ -128,29 +129,25 @@ def render(corpus: Corpus, recipe: list[dict], settings: MixtureSettings):
     return sources
 
 # %% ../../nbs/datasets/mixtures.ipynb #0000000e
-class PreparedMixtures(Dataset):
-    "What training on mixtures has in common, whatever they are made of: how they are judged, and what tells of them."
+class PreparedMixtures(PreparedData):
+    "Base class of training data that is made from a prepared corpus of clips or mixtures."
+
+    @staticmethod
+    def open(folder: Path):
+        "Return the prepared corpus."
+        from avlib.datasets.prepared import Prepared  # which imports this module
+
+        return Prepared(folder)
 
     @staticmethod
     def frozen(prepared, split: str, domain: str):
+        "Return the frozen mixtures of a split in a domain."
         return prepared.frozen(split, domain)
 
     @staticmethod
     def domains(prepared) -> list[str]:
+        "Return the domains that have frozen test mixtures."
         return prepared.domains
-
-    @staticmethod
-    def card(prepared) -> dict:
-        return prepared.card
-
-    @staticmethod
-    def rate(prepared) -> int:
-        return prepared.rate
-
-    @staticmethod
-    def fitted(settings: dict, prepared) -> dict:
-        "Settings of a method for what is prepared: `classes: corpus` stands for its labels."
-        return {**settings, 'classes': prepared.card['labels']} if settings.get('classes') == 'corpus' else settings
 
 
 class MixturesOfMixtures(PreparedMixtures):

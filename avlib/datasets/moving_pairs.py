@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..corpora.asiw import AsiwClips
+from .asiw_clips import AsiwClips
 from ..io.files import read_jsonl
 from .mixtures import PreparedMixtures
 from .moving_clips import MovingClips
@@ -59,7 +59,7 @@ class MovingPairs(PreparedMixtures):
         return ['test']
 
     @staticmethod
-    def fitted(settings: dict, prepared) -> dict:
+    def adapt_settings(settings: dict, prepared) -> dict:
         "Settings of a method for what is prepared: `classes: corpus` stands for how many there are; what is published comes with features, and needs no encoder of pictures."
         classes = {'classes': len(prepared.card['labels'])} if settings.get('classes') == 'corpus' else {}
         return {**settings, **classes, **({'visual': None} if 'published' in prepared.card else {})}

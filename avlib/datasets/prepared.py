@@ -6,14 +6,15 @@ __all__ = ['SPLIT_SEEDS', 'Prepared', 'write_prepared']
 # %% ../../nbs/datasets/prepared.ipynb #00000002
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from ..io.files import read_json, write_json
+from ..io.files import write_json
 from ..corpora.manifest import ManifestError, read_manifest, write_manifest
 from .mixtures import DOMAINS, Corpus, FrozenMixtures, MixtureSettings, freeze_mixtures
 from ..corpora.speech_layouts import PublishedMixture
-from ..corpora.links import PublishedMixtures, read_link, read_mixtures, sample_evenly, write_mixtures
+from .published_mixtures import PublishedMixtures
+from ..corpora.links import read_link, read_mixtures, sample_evenly, write_mixtures
+from .base import PreparedFolder
 from .room_bank import RoomBank, write_room_bank
 from ..dsp.rooms import RoomSettings
 
@@ -22,22 +23,12 @@ SPLIT_SEEDS = {'train': 0, 'valid': 1, 'test': 2}  # the three banks hold differ
 
 
 @dataclass(frozen=True)
-class Prepared:
-    "What `prepare` left in `folder`. Raises ManifestError, or ValueError for rooms, that names the file and says to prepare again where something is missing."
+class Prepared(PreparedFolder):
+    """A prepared corpus of clips or mixtures.
 
-    folder: Path
-
-    @cached_property
-    def card(self) -> dict:
-        "`rate` in Hz, `manifest` (a corpus of clips), numbers of clips, hours, speakers, `rooms`."
-        path = self.folder / 'card.json'
-        if not path.is_file():
-            raise ManifestError(f'{path}: there is no such card; prepare the corpus first')
-        return read_json(path)
-
-    @property
-    def rate(self) -> int:
-        return self.card['rate']
+    Its card has `rate` in Hz, `manifest` (of a corpus of clips), numbers of clips, hours, speakers, `rooms`.
+    Raises ManifestError, or ValueError for rooms, that names the missing file and says to prepare again.
+    """
 
     @property
     def stereo(self) -> Path:

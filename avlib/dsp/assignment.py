@@ -8,23 +8,24 @@ import torch
 
 # %% ../../nbs/dsp/assignment.ipynb #00000005
 def best_assignment(score: torch.Tensor) -> torch.Tensor:
-    """The column of each row in the one-to-one assignment of largest total score, exact and deterministic.
+    """Return the column of each row in the one-to-one assignment with the largest total score.
 
     `score`: `[..., row, column]`, with no more rows than columns. Returns `[..., row]`, int64, on the scores' device.
-    No gradient flows through it. Raises ValueError for more rows than columns or scores that aren't finite.
+    The result is exact and deterministic; no gradient flows through it.
+    Raises ValueError for more rows than columns or scores that aren't finite.
     Source: Hungarian algorithm, as `scipy.optimize.linear_sum_assignment`.
     """
     from scipy.optimize import linear_sum_assignment
 
     if score.ndim < 2 or not 0 < score.shape[-2] <= score.shape[-1]:
         raise ValueError(
-            'scores must be [..., row, column] with a row or more and no more rows than columns; '
+            'score must be [..., row, column] with at least one row and no more rows than columns; '
             f'got {list(score.shape)}'
         )
     if not torch.isfinite(score).all():
-        raise ValueError('scores to assign must be finite: look for NaN or infinite samples in the signals')
+        raise ValueError('score contains NaN or infinity; check the signals for NaN or infinite samples')
     matrices = score.detach().reshape(-1, *score.shape[-2:]).double().cpu().numpy()
     columns = torch.empty(matrices.shape[:2], dtype=torch.long)
-    for column, matrix in zip(columns, matrices):
+    for column, matrix in zip(columns, matrices, strict=True):
         column[:] = torch.from_numpy(linear_sum_assignment(matrix, maximize=True)[1])
     return columns.reshape(score.shape[:-1]).to(score.device)

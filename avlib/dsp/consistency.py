@@ -10,32 +10,33 @@ import torch
 def mixture_consistency(
     mixture: torch.Tensor, estimates: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The estimates nearest to the given ones that sum to the mixture.
+    """Project estimates onto the nearest ones that sum to the mixture.
 
-    `mixture`: `[..., time]`; `estimates`: `[..., source, time]`; `weights`: `[..., source]`, each estimate's share
-    of what is missing, not negative, normalized here to sum to one; without them the shares are equal. Returns
-    `[..., source, time]`. Raises ValueError where the shapes don't fit, or weights are negative or sum to zero.
+    `mixture`: `[..., time]`; `estimates`: `[..., source, time]`. Returns `[..., source, time]`.
+    `weights`: `[..., source]`, the share of the difference that each estimate receives, not negative; they are
+    normalized to sum to one. By default the shares are equal.
+    Raises ValueError where the shapes don't fit, or weights are negative or sum to zero.
     Source: MixIT, equation (6); with weights, Wisdom et al. 2019.
     """
     if mixture.shape != estimates.shape[:-2] + estimates.shape[-1:]:
         raise ValueError(
-            f'mixture {list(mixture.shape)} and estimates {list(estimates.shape)} do not fit: '
+            f'mixture {list(mixture.shape)} and estimates {list(estimates.shape)} do not fit; '
             'expected [..., time] and [..., source, time]'
         )
-    missing = mixture - estimates.sum(-2)
-    return estimates + _shares(weights, estimates) * missing.unsqueeze(-2)
+    difference = mixture - estimates.sum(-2)
+    return estimates + _shares(weights, estimates) * difference.unsqueeze(-2)
 
 
 def _shares(weights, estimates):
-    "Weights normalized over sources, `[..., source, 1]`; 1/M where none are given."
+    "Normalize weights over sources, `[..., source, 1]`; 1 / M by default."
     sources = estimates.shape[-2]
     if weights is None:
         return 1 / sources
     if weights.ndim == 0 or weights.shape[-1] != sources or weights.ndim >= estimates.ndim:
         raise ValueError(
-            f'weights {list(weights.shape)} do not fit estimates {list(estimates.shape)}: expected [..., source]'
+            f'weights {list(weights.shape)} do not fit estimates {list(estimates.shape)}; expected [..., source]'
         )
     total = weights.sum(-1, keepdim=True)
     if (weights < 0).any() or (total <= 0).any():
-        raise ValueError('weights must not be negative, and their sum over sources must be positive')
+        raise ValueError('weights are negative or sum to 0; they must not be negative, and their sum must be positive')
     return (weights / total).unsqueeze(-1)

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..datasets.mixtures import PreparedMixtures
+from ..datasets.base import PreparedData
 from ..synthesis.scenes import SceneSettings, crops, draw_scene, render_scene, shapes_of
 from ..synthesis.shapes import SHAPES
 from ..models.resnet import ResNet18
 
 # %% ../../nbs/methods/shape_training.ipynb #00000005
-class ShapeFrames(PreparedMixtures):
+class ShapeFrames(PreparedData):
     """Frames of one object each, the same for the same (seed, epoch, index): `{'image' [3, S, S], 'shape'}`, the number of its shape among `shapes`.
 
     Raises ValueError for fewer than two shapes.

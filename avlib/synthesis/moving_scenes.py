@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from .motion import FRAMES, direction_class
+from ..corpora.asiw import WINDOW_FRAMES
+from .motion import direction_class
 from .scenes import Scene, SceneSettings, Thing, draw_scene, render_clip, visible_shares
 from ..dsp.moving_sound import Acoustics, hear_moving
 

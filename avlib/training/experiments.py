@@ -46,13 +46,13 @@ class Experiment:
             merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile),
             choose(params['experiments'], self.name, 'experiment'),
         )
-        of_method = base.pop('settings_of', {}).get(own.get('method', base['method']).rpartition(':')[2])
+        of_method = base.pop('method_settings', {}).get(own.get('method', base['method']).rpartition(':')[2])
         return merge(base, {'settings': of_method or {}}, own)
 
     @property
     def method_settings(self) -> dict:
-        "Those of the method, fitted to what is prepared by the class of its data."
-        return resolve(self.settings['data']).fitted(self.settings['settings'], self.prepared)
+        "Those of the method, adapt_settings to what is prepared by the class of its data."
+        return resolve(self.settings['data']).adapt_settings(self.settings['settings'], self.prepared)
 
     @property
     def prepared(self) -> Prepared:
