@@ -36,7 +36,7 @@ FAINT = 1e-3  # what is left of the answer to a name that says nothing
 
 
 class Answers:
-    "What `separate_by` needs: `images(x [channel, T]) -> [channel, query, T]`; keeps levels, agreements and probabilities. `card`: the model's, which tells the names that it was taught, and how a sound's presence shows."
+    "What `separate_by` needs: `separate_channels(x [channel, T]) -> [channel, query, T]`; keeps levels, agreements and probabilities. `card`: the model's, which tells the names that it was taught, and how a sound's presence shows."
 
     def __init__(self, method, queries: list[str], card: dict):
         self.method, self.queries, self.fit, self.labels = (
@@ -50,7 +50,7 @@ class Answers:
         )
         self.heard, self.energy, self.agreed, self.there = 0.0, *torch.zeros(3, len(queries))
 
-    def images(self, x):
+    def separate_channels(self, x):
         there = self._presence(x)
         answers = there[:, None] * self.method.separate(x, self.queries)
         energy = answers.square().sum(-1)  # [channel, query]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..io.tensor_store import Bank, write_bank
+from ..io.tensor_store import TensorStore, write_tensors
 from ..io.files import read_json
 from .mixtures import PreparedMixtures
 from .stereo_scenes import StereoScenes
@@ -30,13 +30,13 @@ def write_clusterings(path, scenes: StereoScenes, cluster, settings: dict, at_on
             tensors[f'labels/{len(rows):05d}'] = gamma.argmax(0).to(torch.uint8)
             tensors[f'posterior/{len(rows):05d}'] = (255 * c_post).round().to(torch.uint8)
             rows.append({'c_cl': c_cl, 'c_jsd': c_jsd})
-    return write_bank(path, tensors, {'settings': settings, 'scenes': rows})
+    return write_tensors(path, tensors, {'settings': settings, 'scenes': rows})
 
 
-class Clusterings(Bank):
+class Clusterings(TensorStore):
     "The clusterings of a file: of scene `i` the number of `frames`, `labels(i) [F, T']`, and `confidence(i, alpha) [F, T']`, eq. 7 of the paper, of all frames or some. Raises ValueError where the file is missing or damaged."
 
-    WHAT = 'file of clusterings'
+    CONTENT = 'file of clusterings'
 
     def __len__(self):
         return len(self.note['scenes'])

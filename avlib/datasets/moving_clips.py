@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..io.tensor_store import Bank, write_bank
+from ..io.tensor_store import TensorStore, write_tensors
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from .labelled_mixtures import LabelledCorpus
 from ..corpora.manifest import ManifestError, home_of
@@ -66,7 +66,7 @@ def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, setti
     "Draw the clips of a split, and write them to `folder/SPLIT.safetensors` and `folder/SPLIT.jsonl`; returns the rows: `id`, the `label` that sounds, the `source` it is a recording of (see `draw_source`), its `displacement`. `settings`: see `write_moving_corpus`."
     clips = _Clips(split, corpus, labels, settings)
     rows, shown = zip(*made_by_workers(clips))
-    write_bank(
+    write_tensors(
         Path(folder) / f'{split}.safetensors',
         {name: torch.from_numpy(np.stack([one[name] for one in shown])) for name in shown[0]},
         {'still': clips.motion.still},
@@ -144,7 +144,10 @@ class MovingClips(Dataset):
     """
 
     def __init__(self, folder, split: str, labels, classes: int = 10):
-        self.bank, self.rows = Bank(Path(folder) / f'{split}.safetensors'), read_jsonl(Path(folder) / f'{split}.jsonl')
+        self.bank, self.rows = (
+            TensorStore(Path(folder) / f'{split}.safetensors'),
+            read_jsonl(Path(folder) / f'{split}.jsonl'),
+        )
         self.tensors = {name: self.bank.tensor(name) for name in ('image', 'crops', 'boxes', 'depth', 'audio')}
         if len(self.tensors['audio']) != len(self.rows):
             raise ValueError(

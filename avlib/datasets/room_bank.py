@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..io.tensor_store import Bank, write_bank
+from ..io.tensor_store import TensorStore, write_tensors
 from ..io.parallel import made_by_workers
 from ..dsp.rooms import RoomSettings, draw_room, impulse_responses, reverberation_time, spatialize
 
@@ -47,19 +47,19 @@ def write_room_bank(
         raise ValueError(f'{path}: a bank needs a room at least; got {count}')
     simulated = made_by_workers(_Simulation(settings, count, sources, rate, seed), workers)
     note = {'rate': rate, 'rt60': [round(float(rt60), 4) for _, rt60 in simulated]}
-    return write_bank(
+    return write_tensors(
         path, {f'{i:05d}': torch.from_numpy(responses) for i, (responses, _) in enumerate(simulated)}, note
     )
 
 # %% ../../nbs/datasets/room_bank.ipynb #00000006
-class RoomBank(Bank):
+class RoomBank(TensorStore):
     """The rooms of a file: `len(bank)`, `bank[i]` their impulse responses `[source, microphone, time]`, `rate` in Hz, `rt60` in s, as asked for.
 
     Raises ValueError where the file is missing or damaged.
     """
 
-    WHAT = 'bank of rooms'
-    REMEDY = 'prepare the corpus again, with rooms in params.yaml'
+    CONTENT = 'bank of rooms'
+    FIX = 'prepare the corpus again, with rooms in params.yaml'
 
     def __init__(self, path):
         super().__init__(path)

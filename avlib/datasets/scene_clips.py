@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..io.tensor_store import Bank, write_bank
+from ..io.tensor_store import TensorStore, write_tensors
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from .labelled_mixtures import LabelledCorpus
 from ..corpora.manifest import ManifestError, home_of
@@ -46,7 +46,7 @@ def write_scene_split(
                 'sources': sources,
             }
         )
-    write_bank(
+    write_tensors(
         Path(folder) / f'{split}.safetensors', {'frames': frames}, {'settings': asdict(sound), 'size': settings.size}
     )
     write_jsonl(Path(folder) / f'{split}.jsonl', rows)
@@ -61,7 +61,7 @@ class ScenePairs(Dataset):
 
     def __init__(self, folder, split: str, corpus: LabelledCorpus):
         self.bank, self.rows, self.corpus = (
-            Bank(Path(folder) / f'{split}.safetensors'),
+            TensorStore(Path(folder) / f'{split}.safetensors'),
             read_jsonl(Path(folder) / f'{split}.jsonl'),
             corpus,
         )

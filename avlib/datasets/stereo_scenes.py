@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..io.audio import read_audio
-from ..io.tensor_store import Bank, write_bank
+from ..io.tensor_store import TensorStore, write_tensors
 from ..corpora.speech_layouts import PublishedMixture
 from .mixtures import Corpus, MixtureSettings, draw_mixture, render, unseen_groups
 from ..corpora.links import sample_evenly
@@ -103,20 +103,20 @@ def write_scenes(path, scenes, rate: int) -> Path:
         rows.append({'id': scene.id, 'speakers': scene.speakers, 'known': scene.sources is not None})
     if not rows:
         raise ValueError(f'{path}: there are no scenes to write; are the recordings too few, or silent?')
-    return write_bank(path, tensors, {'rate': rate, 'scenes': rows})
+    return write_tensors(path, tensors, {'rate': rate, 'scenes': rows})
 
 
 def _to_16_bits(signal):
     return (signal * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
 
 
-class StereoScenes(Bank, Dataset):
+class StereoScenes(TensorStore, Dataset):
     """The scenes of a file: `{'id', 'stereo': [2, T], 'mixture': [T], 'sources': [source, T], 'speakers'}`, the mixture being the first channel; `rate` in Hz.
 
     No `sources` where they aren't known. Raises ValueError where the file is missing or damaged.
     """
 
-    WHAT = 'bank of scenes'
+    CONTENT = 'bank of scenes'
 
     def __init__(self, path):
         super().__init__(path)

@@ -4,7 +4,10 @@
 __all__ = ['Method', 'Separator', 'QuerySeparator', 'VisualSeparator', 'Localizer']
 
 # %% ../../nbs/methods/base.ipynb #00000002
+import torch
 from torch import nn
+
+from ..dsp.assignment import best_assignment
 
 # %% ../../nbs/methods/base.ipynb #00000004
 class Method(nn.Module):
@@ -57,17 +60,31 @@ class Method(nn.Module):
 
 # %% ../../nbs/methods/base.ipynb #00000007
 class Separator(Method):
-    "Base class of methods that split a mixture without being told what to look for."
+    "Base class of methods that split a mixture into all its sources, without a query."
 
-    def separate(self, mixture):
+    def separate(self, mixture: torch.Tensor) -> torch.Tensor:
         "Return estimates `[..., source, time]` of a mixture `[..., time]`."
         raise NotImplementedError(f'{type(self).__name__} does not separate')
 
+    def separate_channels(self, recording: torch.Tensor) -> torch.Tensor:
+        """Return estimates `[channel, source, time]` of a recording `[channel, time]`.
+
+        By default each channel is separated alone. The mean of the channels fixes the order of the sources.
+        """
+        estimates = self.separate(recording)
+        return estimates if len(recording) == 1 else _align(self.separate(recording.mean(0)), estimates)
+
+
+def _align(guide, estimates):
+    "Put each channel's estimates `[channel, source, time]` into the order of the guide's `[source, time]`."
+    order = best_assignment(guide @ estimates.mT)
+    return estimates.gather(1, order[..., None].expand_as(estimates))
+
 
 class QuerySeparator(Method):
-    "Base class of methods that extract what a text names."
+    "Base class of methods that extract the sounds that a text names."
 
-    def separate(self, mixture, queries):
+    def separate(self, mixture: torch.Tensor, queries: str | list[str]) -> torch.Tensor:
         "Return estimates `[..., query, time]` of a mixture `[..., time]`."
         raise NotImplementedError(f'{type(self).__name__} does not separate')
 
@@ -75,7 +92,7 @@ class QuerySeparator(Method):
 class VisualSeparator(Method):
     "Base class of methods that separate the sounds of visible objects."
 
-    def separate(self, mixture, visual_inputs: dict):
+    def separate(self, mixture: torch.Tensor, visual_inputs: dict) -> torch.Tensor:
         "Return estimates `[video, object, time]` of a mixture `[time]` for the objects of its videos."
         raise NotImplementedError(f'{type(self).__name__} does not separate')
 
@@ -83,6 +100,6 @@ class VisualSeparator(Method):
 class Localizer(Method):
     "Base class of methods that locate the source of a sound in an image."
 
-    def localize(self, audio, image):
+    def localize(self, audio: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         "Return maps `[batch, height, width]` of where the sources of `audio [batch, time]` are in `image`."
         raise NotImplementedError(f'{type(self).__name__} does not localize')

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..dsp.kmeans import kmeans
 from ..dsp.stft import istft, stft
+from .base import Separator
 from ..models.blstm import DeepClusteringNet
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000005
@@ -93,18 +94,18 @@ class DeepClusteringSettings:
             raise ValueError(f'network takes hidden, layers and dimensions; got {", ".join(sorted(unknown))}')
 
 
-class DeepClustering(nn.Module):
-    """Deep clustering as a method: `loss(batch)` for the trainer, `separate(mixture)` for everyone. Source: Seetharaman et al. 2019, section 2.3.
+class DeepClustering(Separator):
+    """Deep clustering as a method.
 
-    A batch holds `mixture [B, T]`, and for each bin of its spectrogram the index of a source, `labels [B, bin, frame]`, and how far it is
-    believed, `confidence [B, bin, frame]`, 0 to 1.
+    A batch holds `mixture [B, T]` and, for each bin of its spectrogram, the index of a source, `labels [B, bin, frame]`,
+    and the weight of that label, `confidence [B, bin, frame]`, 0 to 1.
+    Source: Seetharaman et al. 2019, section 2.3.
     """
 
     settings_class = DeepClusteringSettings
 
     def __init__(self, settings: DeepClusteringSettings = DeepClusteringSettings()):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.network = DeepClusteringNet(settings.n_fft // 2 + 1, **settings.network)
 
     def spectrum(self, mixture):
@@ -120,13 +121,8 @@ class DeepClustering(nn.Module):
         "Embedding `[B, bin, frame, dimension]` of a mixture `[B, T]`."
         return self.network(self.features(mixture))
 
-    def separate(self, mixture, query=None):
-        """Estimates `[..., source, T]` of a mixture `[..., T]`, which they add up to; a silent mixture gives silence.
-
-        Raises ValueError for a query: deep clustering takes none.
-        """
-        if query is not None:
-            raise ValueError('deep clustering separates without a query; leave it out')
+    def separate(self, mixture: torch.Tensor) -> torch.Tensor:
+        "Return estimates `[..., source, T]` that add up to the mixture `[..., T]`; a silent mixture gives silence."
         flat = mixture.reshape(-1, mixture.shape[-1])
         spectrum = self.spectrum(flat)
         masks = nn.functional.one_hot(self.cluster(flat, spectrum.abs()), self.settings.sources).movedim(-1, 1)

@@ -14,6 +14,7 @@ from torch import nn
 from ..dsp.assignment import best_assignment
 from ..dsp.consistency import mixture_consistency
 from ..dsp.partition import cheapest_assignment, least_squares_assignment
+from .base import Separator
 from ..models.tdcn import TDCN
 
 # %% ../../nbs/methods/mixit.ipynb #00000005
@@ -176,23 +177,22 @@ class MixITSettings:
             raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{self.search}"')
 
 
-class MixIT(nn.Module):
-    """MixIT as a method: `loss(batch)` for the trainer, `separate(mixture)` for everyone. Source: MixIT, sections 3.1 to 3.3.
+class MixIT(Separator):
+    """MixIT as a method.
 
+    `network`: maps mixtures `[B, T]` to estimates `[B, source, T]`; a TDCN++ of the sizes `settings.tdcn` by default.
     A batch holds `sources [B, mixture, source, T]`, silent where a mixture has fewer, and `supervised [B]` (bool).
+    Source: MixIT, sections 3.1 to 3.3.
     """
 
     settings_class = MixITSettings
 
-    def __init__(self, settings: MixITSettings = MixITSettings()):
-        super().__init__()
-        self.settings = settings
-        self.network = TDCN(settings.sources, **settings.tdcn)
+    def __init__(self, settings: MixITSettings = MixITSettings(), network: nn.Module | None = None):
+        super().__init__(settings)
+        self.network = TDCN(settings.sources, **settings.tdcn) if network is None else network
 
-    def separate(self, mixture, query=None):
-        "Estimates `[..., source, T]` of a mixture `[..., T]`; a silent mixture gives silence. Raises ValueError for a query: MixIT takes none."
-        if query is not None:
-            raise ValueError('MixIT separates without a query; leave it out')
+    def separate(self, mixture: torch.Tensor) -> torch.Tensor:
+        "Return estimates `[..., source, T]` of a mixture `[..., T]`; a silent mixture gives silence."
         level = energy(mixture).div(mixture.shape[-1]).sqrt().clamp_min(1e-8)[..., None]
         flat = self.network((mixture / level).reshape(-1, mixture.shape[-1]))
         estimates = flat.view(*mixture.shape[:-1], *flat.shape[1:]) * level[..., None]

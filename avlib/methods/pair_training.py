@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+
 from ..corpora.captions import bytes_to_texts
+from .base import Method
 from .weak_supervision import contrastive_loss
 from ..models.joint_embedding import build_embedding
 
@@ -35,17 +37,17 @@ class PairSettings:
             raise ValueError(f'the temperature is positive; got {self.temperature}')
 
 
-class PairTraining(nn.Module):
-    """Contrastive training of a joint embedding as a method: `loss(batch)` of `mixture [B, T]`, `caption [B, L]` and `label [B, L]` (texts as bytes; what sounds, by which captions of one meaning are known).
+class PairTraining(Method):
+    """Contrastive training of a joint embedding as a method.
 
+    A batch holds `mixture [B, T]`, and as bytes its `caption [B, L]` and `label [B, L]`, which captions of one meaning share.
     Source: Radford et al. 2021; Wu et al. 2023.
     """
 
     settings_class = PairSettings
 
     def __init__(self, settings: PairSettings = PairSettings()):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.embedding = build_embedding(**settings.embedding)
         self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
 

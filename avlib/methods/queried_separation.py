@@ -12,6 +12,7 @@ from torch import nn
 
 from ..corpora.captions import bytes_to_texts
 from ..dsp.stft import istft, stft
+from .base import QuerySeparator
 from .presence import fit_presence, presence
 from avlib.methods.weak_supervision import (
     DENOMINATORS,
@@ -80,17 +81,17 @@ class QueriedSettings:
 TEXTS = 2048  # embedded texts that are kept; with CLAP half a gigabyte
 
 
-class QueriedSeparation(nn.Module):
+class QueriedSeparation(QuerySeparator):
     """Text-queried separation as a method: `loss(batch)` for the trainer, `separate(mixture, query)` for everyone. Source: Mahmud et al. 2024.
 
     A batch holds `sources [B, mixture, source, T]`, texts as bytes, `query [B, mixture, L]` for mixtures and `queries [B, mixture, source, L]` for their sources ('' where there is none), and `supervised [B]` (bool), true where each mixture is one sound.
     """
 
     settings_class = QueriedSettings
+    needs_calibration = True
 
     def __init__(self, settings: QueriedSettings = QueriedSettings()):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.embedding = build_embedding(**settings.embedding).eval().requires_grad_(False)
         self.network = ConditionalUNet(condition=self.embedding.token_width, **settings.unet)
         self.log_temperature = nn.Parameter(

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..dsp.gmm import GaussianMixture, fit_gmm, posteriors
 from ..dsp.spatial_cues import principal_axes, project, spatial_features
 from ..dsp.stft import istft, stft
+from .base import Separator
 from .confidence import cluster_equality, clustering_fit, confidence, posterior_confidence
 from .delay_clustering import cluster_by_delay
 
@@ -110,7 +111,7 @@ class SpatialResult(NamedTuple):
     c_post: torch.Tensor
 
 
-class SpatialClustering(nn.Module):
+class SpatialClustering(Separator):
     """Blind separation of stereo mixtures by direction: `SpatialClustering()(stereo)`. Source: bootstrapping, section 2.1 and 2.2.
 
     Raises ValueError for signals that are not `[..., 2, T]`, or hold NaN or infinity.
@@ -119,8 +120,7 @@ class SpatialClustering(nn.Module):
     settings_class = SpatialSettings
 
     def __init__(self, settings: SpatialSettings = SpatialSettings()):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
 
     def forward(self, stereo: torch.Tensor) -> SpatialResult:
         _check(stereo)
@@ -133,21 +133,16 @@ class SpatialClustering(nn.Module):
             *(torch.cat(whole).reshape(stereo.shape[:-2] + whole[0].shape[1:]) for whole in zip(*parts))
         )
 
-    def separate(self, mixture: torch.Tensor, query=None) -> torch.Tensor:
-        "Estimates `[..., N, T]` of a stereo mixture `[..., 2, T]`. Raises ValueError for a query."
-        if query is not None:
-            raise ValueError('spatial clustering separates without a query; leave it out')
+    def separate(self, mixture: torch.Tensor) -> torch.Tensor:
+        "Return estimates `[..., N, T]` of a stereo mixture `[..., 2, T]`."
         return self(mixture).estimates
 
-    def images(self, stereo: torch.Tensor) -> torch.Tensor:
-        "Estimates at both microphones, `[..., 2, N, T]`, of a stereo mixture `[..., 2, T]`: its masks on either channel."
-        spectrum = stft(stereo, self.settings.n_fft, self.settings.hop)
-        return istft(
-            self(stereo).masks[..., None, :, :, :] * spectrum[..., :, None, :, :],
-            self.settings.n_fft,
-            self.settings.hop,
-            stereo.shape[-1],
-        )
+    def separate_channels(self, recording: torch.Tensor) -> torch.Tensor:
+        "Return the estimates at both microphones, `[..., 2, N, T]`, by the same masks on both channels `[..., 2, T]`."
+        n_fft, hop = self.settings.n_fft, self.settings.hop
+        spectrum = stft(recording, n_fft, hop)
+        masked = self(recording).masks[..., None, :, :, :] * spectrum[..., :, None, :, :]
+        return istft(masked, n_fft, hop, recording.shape[-1])
 
     def _separate(self, stereo):
         s = self.settings

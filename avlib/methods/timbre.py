@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ..corpora.captions import bytes_to_texts, query_of
+from .base import Method
 from .queried_separation import QueriedSeparation, QueriedSettings
 from .weak_supervision import mean_of_mixtures
 from ..models.joint_embedding import build_embedding
@@ -76,17 +77,17 @@ def tagging_loss(classifier, batch, rate):
     return classification_loss(classifier(batch['sources'].sum(2).flatten(0, 1), rate), targets).mean()
 
 # %% ../../nbs/methods/timbre.ipynb #00000009
-class TimbreTraining(nn.Module):
-    "Training of a classifier on mixtures, as a method: `loss(batch)`; of its settings, those of the classifier count."
+class TimbreTraining(Method):
+    "Training of the classifier alone, on mixtures. Of the settings only those of the classifier matter."
 
     settings_class = TimbreSettings
 
     def __init__(self, settings: TimbreSettings):
-        super().__init__()
-        self.settings, self.classifier = settings, TimbreClassifier(settings.classes, settings.embedding)
+        super().__init__(settings)
+        self.classifier = TimbreClassifier(settings.classes, settings.embedding)
 
-    def loss(self, batch):
-        "The mean loss as `total`."
+    def loss(self, batch: dict) -> dict:
+        "Return the mean loss as `total`."
         return {'total': tagging_loss(self.classifier, batch, self.settings.rate)}
 
 

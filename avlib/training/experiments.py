@@ -20,7 +20,7 @@ from ..io.files import read_json, write_json
 from ..datasets.prepared import Prepared
 from .checkpoints import build_method, digest, load_model, resolve, take_weights
 from .evaluator import SDR_SCORES, evaluate, mean, provenance
-from .settings import choose, merge, repository
+from .settings import experiment_settings, read_params, repository
 from .trainer import TrainSettings, train
 
 # %% ../../nbs/training/experiments.ipynb #00000008
@@ -37,17 +37,7 @@ class Experiment:
     @property
     def settings(self) -> dict:
         "The merged settings."
-        import yaml
-
-        loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fast, where there is libyaml
-        params = choose(yaml.load((repository() / 'params.yaml').read_text(), loader), self.paper, 'paper')
-        profile = {} if self.profile == 'paper' else choose(params, self.profile, 'profile')
-        base, own = (
-            merge(params['paper'], params.get('corpora', {}).get(self.corpus), profile),
-            choose(params['experiments'], self.name, 'experiment'),
-        )
-        of_method = base.pop('method_settings', {}).get(own.get('method', base['method']).rpartition(':')[2])
-        return merge(base, {'settings': of_method or {}}, own)
+        return experiment_settings(read_params(), self.paper, self.name, self.profile, self.corpus)
 
     @property
     def method_settings(self) -> dict:

@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 
 import avlib
 from ..io.files import append_jsonl, write_jsonl
-from .checkpoints import CheckpointError, load_tensors, save_model, save_tensors
+from ..io.tensor_store import write_tensors
+from .checkpoints import CheckpointError, load_tensors, save_model
 
 # %% ../../nbs/training/trainer.ipynb #00000005
 SCHEDULES = ('constant', 'cosine', 'drops')
@@ -108,7 +109,8 @@ def fingerprint(*parts) -> str:
 def save_state(path, method, optimizer, note: dict):
     "Write weights and Adam's moments with a note (epoch, best score, fingerprint), atomically."
     moments = {f'adam/{i}/{k}': v for i, s in optimizer.state_dict()['state'].items() for k, v in s.items()}
-    return save_tensors(path, {**{f'model/{k}': v for k, v in method.state_dict().items()}, **moments}, note)
+    weights = {f'model/{k}': v for k, v in method.state_dict().items()}
+    return write_tensors(path, weights | moments, dict(sorted(note.items())))
 
 
 def load_state(path, method, optimizer) -> dict:
