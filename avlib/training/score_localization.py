@@ -77,7 +77,7 @@ def _hit_percent(iou):
 
 # %% ../../nbs/training/score_localization.ipynb #0000000a
 def score_hit(method, example: dict) -> dict:
-    "Return `loc_acc` of a frame with its sound as `score_localization` does, and nothing else: quick enough for epochs."
+    "Return only `loc_acc` of `score_localization`: quick enough to be computed after every epoch."
     localization_map = method.localize(example['audio'][None], example['image'][None])[0].cpu()
     size = example['image'].shape[-1]
     prediction = top_area(_upsample(localization_map, size), method.settings.area)
