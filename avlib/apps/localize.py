@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from ..io.audio import read_audio
 from ..io.files import atomic_path, write_json
 from avlib.io.video import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     MediaError,
-    as_seen,
+    resize_frame,
     read_image,
-    sound_around,
+    crop_sound,
     video_frames,
     video_info,
     video_sound,
@@ -66,10 +66,10 @@ def localize_file(media, model, out, audio=None, every: float = 0.2, runs='runs'
         )
     if not every > 0:
         raise ValueError(f'moments lie some time apart; got {every} s')
-    still = Path(media).suffix.lower() in PICTURES
+    still = Path(media).suffix.lower() in IMAGE_SUFFIXES
     sound, rate = _sound(media, audio, still, card['rate'])
     times = _moments(media, sound, rate, still, card['prepared']['seconds'], every)
-    heard = sound_around(sound, rate, times, card['prepared']['seconds'])
+    heard = crop_sound(sound, rate, times, card['prepared']['seconds'])
     seen = lambda: [read_image(media)] * len(times) if still else video_frames(media, times)
     maps = _maps(method, heard, seen(), card['prepared']['size'])
     silent = [level_db(part) < -90 for part in heard]
@@ -119,7 +119,7 @@ def _maps(method, heard, frames, size):
     found, frames = [], iter(frames)
     with torch.inference_mode():
         for part in heard.split(BATCH):
-            found.append(method.localize(part, torch.stack([as_seen(next(frames), size) for _ in part])))
+            found.append(method.localize(part, torch.stack([resize_frame(next(frames), size) for _ in part])))
     return torch.cat(found)
 
 

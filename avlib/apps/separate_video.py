@@ -13,7 +13,7 @@ import torch
 
 from ..io.audio import AudioInfo
 from ..io.files import write_json
-from ..io.video import MediaError, as_seen, video_frames, video_info, video_sound, write_video
+from ..io.video import MediaError, resize_frame, video_frames, video_info, video_sound, write_video
 from ..corpora.asiw import WINDOW_FRAMES
 from ..synthesis.motion import box_displacement
 from ..datasets.object_tracks import depth_of_objects, linked, read_objects
@@ -23,7 +23,7 @@ from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
 from .separate_query import file_names
 from ..training.checkpoints import load_model
-from ..training.score_motion import mean_ways
+from ..training.score_motion import mean_directions
 from .separate import output_suffix, write_sources
 from ..models.optical_flow import flow_through, lucas_kanade
 
@@ -49,7 +49,7 @@ def watch(video, seconds: float, size: int, windows: int, detector=None, boxes=N
     info, times = video_info(video), [i * seconds / 2 / STEPS for i in range((windows + 1) * STEPS + 1)]
     frames, found = [], []
     for i, frame in enumerate(video_frames(video, times)):
-        frames.append(as_seen(frame, size))
+        frames.append(resize_frame(frame, size))
         if detector and not boxes and i % STEPS == 0 and times[i] < info.seconds:
             found.append((times[i], *detector(frame)[:2]))
     objects = read_objects(boxes, info.width, info.height) if boxes else linked(found)
@@ -139,7 +139,7 @@ class Objects:
         if self.method.ways is None:
             return [{}] * len(heard)
         likely = self.method.directions(heard, torch.zeros(len(heard), dtype=torch.long))
-        ways = mean_ways(likely, self.method.settings.directions)
+        ways = mean_directions(likely, self.method.settings.directions)
         return [
             {'heard': way.tolist(), 'direction': int(one.argmax()), 'probability': round(one.max().item(), 4)}
             for way, one in zip(ways, likely)

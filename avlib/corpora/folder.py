@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..io.audio import READABLE, AudioError, AudioWriter, audio_info, read_blocks
+from ..io.audio import AUDIO_SUFFIXES, AudioError, AudioWriter, audio_info, read_blocks
 from .manifest import SPLITS, Clip, ManifestError, home_of, read_manifest, splits_disjoint, write_manifest
 from .filename_pattern import read_name
 from .splits import assign_splits
@@ -103,7 +103,7 @@ def add_corpus(
     if not rows:
         raise AudioError(
             f'{source}: holds no sound file that can be used ({others} others); give a folder of '
-            f'{", ".join(sorted(READABLE))}'
+            f'{", ".join(sorted(AUDIO_SUFFIXES))}'
         )
     speakers, recordings = [r['speaker'] for r in rows], [r['recording'] for r in rows]
     splits = assign_splits(speakers, recordings, valid_speakers, test_speakers, held_out, seed)
@@ -124,7 +124,7 @@ def _find(source):
     "Sound files, relative and sorted, and the number of others; hidden files and folders don't count."
     paths = [p.relative_to(source) for p in sorted(source.rglob('*')) if p.is_file()]
     paths = [p for p in paths if not any(part.startswith('.') for part in p.parts)]
-    sounds = [p for p in paths if p.suffix.lower() in READABLE | OTHER_SOUND]
+    sounds = [p for p in paths if p.suffix.lower() in AUDIO_SUFFIXES | OTHER_SOUND]
     return sounds, len(paths) - len(sounds)
 
 

@@ -7,7 +7,7 @@ __all__ = ['PublishedMixture', 'wsj0_2mix', 'libri2mix', 'librispeech', 'stereo_
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..io.audio import READABLE, audio_info
+from ..io.audio import AUDIO_SUFFIXES, audio_info
 from .manifest import Clip, ManifestError
 from .splits import assign_splits
 
@@ -200,10 +200,10 @@ def stereo_folder(root, held_out: float = 0.1) -> list[PublishedMixture]:
     files = sorted(
         path
         for path in Path(root).rglob('*')
-        if path.suffix.lower() in READABLE and path.is_file() and not hidden(path)
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not hidden(path)
     )
     if not files:
-        raise ManifestError(f'{root}: holds no recordings ({", ".join(sorted(READABLE))})')
+        raise ManifestError(f'{root}: holds no recordings ({", ".join(sorted(AUDIO_SUFFIXES))})')
     infos, names = (
         [audio_info(path) for path in files],
         [path.relative_to(root).with_suffix('').as_posix() for path in files],

@@ -23,7 +23,7 @@ from ..synthesis.moving_scenes import MotionSettings, depth_map, displacement, d
 from .prepared import SPLIT_SEEDS
 from ..synthesis.scenes import SceneSettings, crops, render_scene, shapes_of
 from ..synthesis.shapes import SHAPES
-from ..io.parallel import made_by_workers
+from ..io.parallel import collect_examples
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000005
 def draw_clip(labels, settings: SceneSettings, motion: MotionSettings, split: str, number: int, seed: int):
@@ -65,7 +65,7 @@ class _Clips(Dataset):
 def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, settings: dict) -> list[dict]:
     "Draw the clips of a split, and write them to `folder/SPLIT.safetensors` and `folder/SPLIT.jsonl`; returns the rows: `id`, the `label` that sounds, the `source` it is a recording of (see `draw_source`), its `displacement`. `settings`: see `write_moving_corpus`."
     clips = _Clips(split, corpus, labels, settings)
-    rows, shown = zip(*made_by_workers(clips))
+    rows, shown = zip(*collect_examples(clips))
     write_tensors(
         Path(folder) / f'{split}.safetensors',
         {name: torch.from_numpy(np.stack([one[name] for one in shown])) for name in shown[0]},

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..io.tensor_store import TensorStore, write_tensors
-from ..io.parallel import made_by_workers
+from ..io.parallel import collect_examples
 from ..dsp.rooms import RoomSettings, draw_room, impulse_responses, reverberation_time, spatialize
 
 # %% ../../nbs/datasets/room_bank.ipynb #00000005
@@ -45,7 +45,7 @@ def write_room_bank(
     """
     if count < 1:
         raise ValueError(f'{path}: a bank needs a room at least; got {count}')
-    simulated = made_by_workers(_Simulation(settings, count, sources, rate, seed), workers)
+    simulated = collect_examples(_Simulation(settings, count, sources, rate, seed), workers)
     note = {'rate': rate, 'rt60': [round(float(rt60), 4) for _, rt60 in simulated]}
     return write_tensors(
         path, {f'{i:05d}': torch.from_numpy(responses) for i, (responses, _) in enumerate(simulated)}, note

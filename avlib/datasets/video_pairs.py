@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ..io.audio import read_audio
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
-from ..io.video import PICTURES, as_seen, read_image, sound_around, video_frames, video_info, video_sound
+from ..io.video import IMAGE_SUFFIXES, resize_frame, read_image, crop_sound, video_frames, video_info, video_sound
 from ..corpora.manifest import ManifestError
 from .mixtures import LEVEL_DB, MixtureSettings
 from .negatives import draw_negatives, read_negatives
@@ -39,9 +39,9 @@ class VideoPairs(Dataset):
 
     def image(self, index: int):
         path = self.root / self.rows[index]['file']
-        return as_seen(
+        return resize_frame(
             read_image(path)
-            if path.suffix.lower() in PICTURES
+            if path.suffix.lower() in IMAGE_SUFFIXES
             else next(iter(video_frames(path, (video_info(path).seconds / 2,)))),
             self.size,
         )
@@ -52,7 +52,7 @@ class VideoPairs(Dataset):
             sound = read_audio(self.root / row['sound'], rate=rate, mono=True)[0][0]
         else:
             sound = resample(*video_sound(self.root / row['file']), rate)
-        heard = sound_around(sound, rate, (len(sound) / rate / 2,), self.settings.seconds)[0]
+        heard = crop_sound(sound, rate, (len(sound) / rate / 2,), self.settings.seconds)[0]
         return set_level(heard, LEVEL_DB) if level_db(heard) > -90 else heard
 
     def __getitem__(self, index: int):

@@ -8,16 +8,18 @@ import errno
 import json
 import os
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 # %% ../../nbs/io/files.ipynb #00000005
 @contextmanager
-def atomic_path(path):
-    """A temporary path beside `path`; it becomes `path` when the block ends, and is removed when the block raises.
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it when the block raises.
 
-    Folders that lack are made. Raises IsADirectoryError where `path` is a folder; errors of the block pass through and
-    leave an older file as it was.
+    Missing folders are made. An older file stays as it was until the block ends.
+    Raises IsADirectoryError where `path` is a folder; errors of the block pass through.
     """
     path = Path(path)
     if path.is_dir():
@@ -25,17 +27,17 @@ def atomic_path(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}')
     try:
-        with _naming_full_disk(path):
+        with _disk_errors_named(path):
             yield temporary
-            _to_disk(temporary)
+            _force_to_disk(temporary)
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _naming_full_disk(path):
-    "The system's own error does not say which file no longer fits."
+def _disk_errors_named(path: str | Path) -> Iterator[None]:
+    "Add the file's name to the system's error for a full disk."
     try:
         yield
     except OSError as error:
@@ -44,12 +46,12 @@ def _naming_full_disk(path):
         raise OSError(error.errno, f'{error.strerror}: {path} was not written; free some space and try again') from None
 
 
-def _to_disk(path):
+def _force_to_disk(path: Path) -> None:
     with open(path, 'rb+') as file:
         os.fsync(file.fileno())
 
 # %% ../../nbs/io/files.ipynb #0000000a
-def write_json(path, obj) -> Path:
+def write_json(path: str | Path, obj: Any) -> Path:
     """Write `obj` to `path` as indented JSON with sorted keys, atomically.
 
     Raises ValueError for NaN or infinite numbers.
@@ -57,21 +59,21 @@ def write_json(path, obj) -> Path:
     return _write_text(path, _encode(path, obj, indent=1) + '\n')
 
 
-def read_json(path):
-    """The object in a JSON file.
+def read_json(path: str | Path) -> Any:
+    """Return the object in a JSON file.
 
-    Raises FileNotFoundError, or ValueError that names the file and the place where it is broken.
+    Raises FileNotFoundError, or ValueError that names the file and the position of the defect.
     """
     return _decode(Path(path), Path(path).read_text(encoding='utf-8'), 'write it again with the command that made it')
 
 
-def _write_text(path, text):
+def _write_text(path: str | Path, text: str) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
     return Path(path)
 
 
-def _encode(where, obj, **options):
+def _encode(where: str | Path, obj: Any, **options) -> str:
     try:
         return json.dumps(obj, sort_keys=True, allow_nan=False, ensure_ascii=False, **options)
     except (TypeError, ValueError) as error:
@@ -80,22 +82,25 @@ def _encode(where, obj, **options):
         ) from None
 
 
-def _decode(where, text, fix):
+def _decode(where: str | Path, text: str, fix: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
         raise ValueError(f'{where}: is no whole JSON ({error}); {fix}') from None
 
 # %% ../../nbs/io/files.ipynb #0000000f
-def write_jsonl(path, rows) -> Path:
-    "Write `rows` to `path` as JSON Lines, a row each, atomically. Raises ValueError for NaN or infinite numbers."
+def write_jsonl(path: str | Path, rows: Iterable) -> Path:
+    """Write one row of JSON for each of `rows` to `path`, atomically.
+
+    Raises ValueError for NaN or infinite numbers.
+    """
     return _write_text(path, ''.join(_encode(f'{path}, row {i}', row) + '\n' for i, row in enumerate(rows, 1)))
 
 
-def read_jsonl(path) -> list:
-    """The objects in a JSON Lines file, blank rows left out.
+def read_jsonl(path: str | Path) -> list:
+    """Return the objects of a JSON Lines file; blank rows are left out.
 
-    Raises ValueError that names the file and the broken row, from 1.
+    Raises ValueError that names the file and the number of the broken row, counted from 1.
     """
     lines = Path(path).read_text(encoding='utf-8').split('\n')
     return [
@@ -103,18 +108,18 @@ def read_jsonl(path) -> list:
     ]
 
 
-def append_jsonl(path, row) -> Path:
-    "Add one row to a JSON Lines log, made where absent; an unfinished last row is dropped first."
+def append_jsonl(path: str | Path, row: Any) -> Path:
+    "Add one row to a JSON Lines log, which is created if needed; an unfinished last row is removed first."
     line = (_encode(path, row) + '\n').encode()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with _naming_full_disk(path), open(path, 'ab+') as file:
+    with _disk_errors_named(path), open(path, 'ab+') as file:
         file.truncate(_end_of_rows(file))
         file.write(line)
     return Path(path)
 
 
-def _end_of_rows(file, longest=2**20):
-    "Where the last whole row ends, in bytes; rows are at most `longest`."
+def _end_of_rows(file: BinaryIO, longest: int = 2**20) -> int:
+    "Return the position in bytes after the last whole row; a row has at most `longest` bytes."
     size = file.seek(0, os.SEEK_END)
     start = file.seek(max(size - longest, 0))
     return start + file.read().rfind(b'\n') + 1

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .localizer import Localizer, LocalizerSettings, own_similarity
+from .localizer import ContrastiveLocalizer, LocalizerSettings, own_similarity
 
 # %% ../../nbs/methods/attention10k.ipynb #00000005
 def attended(places, cosines) -> torch.Tensor:
@@ -32,7 +32,7 @@ class AttentionSettings(LocalizerSettings):
     dim: int = 512
 
 
-class Attention10k(Localizer):
+class Attention10k(ContrastiveLocalizer):
     "Localization by attention as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'audio' [B, T]}`, two clips at least, the other sound being the next one of the batch; the map is the cosines that the attention rests on. Source: Senocak et al. 2018."
 
     settings_class = AttentionSettings
@@ -40,21 +40,21 @@ class Attention10k(Localizer):
     def __init__(self, settings: AttentionSettings = AttentionSettings()):
         super().__init__(settings)
         channels = {name: encoder.channels for name, encoder in self.encoders.items()}
-        self.of_sound = nn.Sequential(
-            nn.Linear(channels['sound'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim)
+        self.audio_proj = nn.Sequential(
+            nn.Linear(channels['audio'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim)
         )
         self.query = nn.Linear(settings.dim, channels['image'])
-        self.of_image = nn.Sequential(
+        self.image_proj = nn.Sequential(
             nn.Linear(channels['image'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim)
         )
 
     def loss(self, batch) -> dict:
         "The ratio loss as `total`."
         places, sounds = self.features(batch['image'], batch['audio'])
-        s = self.of_sound(sounds)
-        f = self.of_image(attended(places, own_similarity(self.query(F.relu(s)), places)))
+        s = self.audio_proj(sounds)
+        f = self.image_proj(attended(places, own_similarity(self.query(F.relu(s)), places)))
         distance = lambda other: (f - other).norm(dim=1)
         return {'total': ratio_loss(distance(s), distance(s.roll(1, 0)))}
 
     def _maps(self, places, sounds):
-        return {'both': own_similarity(self.query(F.relu(self.of_sound(sounds))), places)}
+        return {'both': own_similarity(self.query(F.relu(self.audio_proj(sounds))), places)}

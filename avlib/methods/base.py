@@ -90,11 +90,20 @@ class QuerySeparator(Method):
 
 
 class VisualSeparator(Method):
-    "Base class of methods that separate the sounds of visible objects."
+    """Base class of methods that separate the sounds of visible objects.
+
+    `predicts_directions`: whether the method also predicts in which direction an object moves from its sound.
+    """
+
+    predicts_directions: bool = False
 
     def separate(self, mixture: torch.Tensor, visual_inputs: dict) -> torch.Tensor:
         "Return estimates `[video, object, time]` of a mixture `[time]` for the objects of its videos."
         raise NotImplementedError(f'{type(self).__name__} does not separate')
+
+    def directions(self, sounds: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        "Return probabilities `[n, classes]` of directions for separated sounds `[n, time]` in their windows `[n]`."
+        raise ValueError(f'{type(self).__name__} does not predict directions')
 
 
 class Localizer(Method):

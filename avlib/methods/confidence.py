@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from ..dsp.gmm import GaussianMixture, log_densities, maximize, quadratic, sample
+from ..dsp.gmm import GaussianMixture, log_densities, maximize, quadratic_features, sample
 
 # %% ../../nbs/methods/confidence.ipynb #00000005
 def cluster_equality(posteriors: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def _surprise(a, b, draws, seed):
 
 def one_gaussian(points: torch.Tensor, weights: torch.Tensor) -> GaussianMixture:
     "P: the mixture of one component fitted to `points [..., P, D]`, by `weights [..., P]`."
-    return maximize(quadratic(points), weights[..., None, :].to(points), points.shape[-1])
+    return maximize(quadratic_features(points), weights[..., None, :].to(points), points.shape[-1])
 
 
 def clustering_fit(

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['CALIBRATED', 'AT_ONCE', 'similarity', 'at_places', 'own_similarity', 'object_map', 'guided', 'LocalizerSettings',
-           'Localizer']
+           'ContrastiveLocalizer']
 
 # %% ../../nbs/methods/localizer.ipynb #00000002
 import copy
@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..dsp.stft import stft
+from .base import Localizer
 from .presence import fit_presence, presence
 from ..models.resnet import ResNet18, read_resnet
 
@@ -58,7 +59,7 @@ class LocalizerSettings:
     """Settings of any localizer; the defaults are those of SLAVC's paper.
 
     `rate` in Hz, `n_fft` and `hop` in samples, of the logarithmic spectrogram. `visual`, `audio`: settings of the encoders (see `ResNet18`).
-    `area`: the share of a frame that a prediction shows. `guide`: keep the first image encoder, for OGL. `frozen`: weights of so many first stages of the image encoder, of four, stay as they begin. Raises ValueError for an area that is no share, other numbers of stages, and a spectrogram that can't be.
+    `area`: the share of a frame that a prediction shows. `object_guidance`: keep the first image encoder, for OGL. `frozen_stages`: weights of so many first stages of the image encoder, of four, stay as they begin. Raises ValueError for an area that is no share, other numbers of stages, and a spectrogram that can't be.
     """
 
     rate: int = 22050
@@ -67,16 +68,16 @@ class LocalizerSettings:
     visual: dict = field(default_factory=dict)
     audio: dict = field(default_factory=dict)
     area: float = 0.5
-    guide: bool = False
-    frozen: int = 0
+    object_guidance: bool = False
+    frozen_stages: int = 0
 
     def __post_init__(self):
         if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2:
             raise ValueError(
                 f'rate is positive, n_fft even, hop at most half of it; got rate={self.rate}, n_fft={self.n_fft}, hop={self.hop}'
             )
-        if not 0 <= self.frozen <= 4:
-            raise ValueError(f'0 to 4 stages stay as they begin; got {self.frozen}')
+        if not 0 <= self.frozen_stages <= 4:
+            raise ValueError(f'0 to 4 stages stay as they begin; got {self.frozen_stages}')
         if not 0 < self.area <= 1:
             raise ValueError(f'the area is a share of the frame above 0; got {self.area}')
 
@@ -84,41 +85,43 @@ class LocalizerSettings:
 CALIBRATED, AT_ONCE = 600, 60  # frames, of which so many exchange their sounds
 
 
-class Localizer(nn.Module):
+class ContrastiveLocalizer(Localizer):
     "What hears `[B, T]` and sees `[B, 3, H, W]`; who inherits gives the maps of `_maps(places [B, C, h, w], sounds [B, C'])`, 'both' being the one that counts, and `loss`."
 
     settings_class = LocalizerSettings
-    needless = {'guide': False}  # settings of the same map without what it doesn't need
+    needs_calibration = True
+    training_only = {'object_guidance': False}  # settings of the same map without what it doesn't need
 
     def __init__(self, settings: LocalizerSettings):
-        super().__init__()
-        self.settings = settings
-        self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual), 'sound': ResNet18(1, **settings.audio)})
-        for stage in self.encoders['image'].stages[: settings.frozen]:
+        super().__init__(settings)
+        self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual), 'audio': ResNet18(1, **settings.audio)})
+        for stage in self.encoders['image'].stages[: settings.frozen_stages]:
             stage.requires_grad_(False)
-        self.objects = copy.deepcopy(self.encoders['image']).requires_grad_(False) if settings.guide else None
+        self.object_encoder = (
+            copy.deepcopy(self.encoders['image']).requires_grad_(False) if settings.object_guidance else None
+        )
         self.register_load_state_dict_post_hook(
-            lambda method, keys: method.start_copies({name.partition('.')[0] for name in keys.missing_keys})
+            lambda method, keys: method.sync_copies({name.partition('.')[0] for name in keys.missing_keys})
         )
 
     def copies(self) -> dict:
         "What begins as a copy: its name, and of what."
-        return {'objects': self.encoders['image']}
+        return {'object_encoder': self.encoders['image']}
 
-    def start_copies(self, names):
+    def sync_copies(self, names):
         "Bring copies of these names to where the others are."
         for name, source in self.copies().items():
             if name in names and getattr(self, name) is not None:
                 getattr(self, name).load_state_dict(source.state_dict())
 
-    def start_from(self, path) -> 'Localizer':
+    def init_image_encoder(self, path) -> 'ContrastiveLocalizer':
         "Give the image encoders the weights of a file (see `read_resnet`); returns the method. Raises ValueError where they don't fit."
         if self.encoders['image'].channels != 512 or self.encoders['image'].conv1.kernel_size != (7, 7):
             raise ValueError(
                 f"{path}: fits an image encoder of width 64 with the stem 'quarter'; leave the settings `visual` out"
             )
         self.encoders['image'].load_state_dict(read_resnet(path))
-        self.start_copies(self.copies())
+        self.sync_copies(self.copies())
         return self
 
     def spectrogram(self, audio) -> torch.Tensor:
@@ -137,21 +140,21 @@ class Localizer(nn.Module):
     def features(self, image, audio, encoders=None):
         "Features of places `[B, C, h, w]`, and of sounds `[B, C']`, the largest over time and frequency, by the `encoders` (default: those that learn)."
         encoders = self.encoders if encoders is None else encoders
-        return encoders['image'](image), encoders['sound'](self.spectrogram(audio)).amax((-2, -1))
+        return encoders['image'](image), encoders['audio'](self.spectrogram(audio)).amax((-2, -1))
 
     def maps(self, audio, image) -> dict:
-        """How well each place of frames `[B, 3, H, W]` agrees with sounds `[B, T]`: maps `[B, h, w]` by name, 'both' the one that counts; with the setting `guide`, 'objects', and 'guided', which is both of these.
+        """How well each place of frames `[B, 3, H, W]` agrees with sounds `[B, T]`: maps `[B, h, w]` by name, 'both' the one that counts; with the setting `object_guidance`, 'objects', and 'guided', which is both of these.
 
         Raises ValueError where there are not as many sounds as frames.
         """
         maps = self._heard(audio, image)
-        if self.objects is None:
+        if self.object_encoder is None:
             return maps
-        objects = object_map(self.objects, image)
+        objects = object_map(self.object_encoder, image)
         return {**maps, 'objects': objects, 'guided': guided(maps['both'], objects)}
 
     @property
-    def judges(self):
+    def eval_encoders(self):
         "The encoders that maps are made with."
         return self.encoders
 
@@ -163,7 +166,7 @@ class Localizer(nn.Module):
         "Maps but for those of objects."
         if len(audio) != len(image):
             raise ValueError(f'each frame has a sound; got {len(image)} frames and {len(audio)} sounds')
-        return self._maps(*self.features(image, audio, self.judges))
+        return self._maps(*self.features(image, audio, self.eval_encoders))
 
     def presence(self, maps, fit: dict) -> torch.Tensor:
         "Probabilities `[B]` that anything visible sounds, by maps `[B, h, w]` and what `calibrate` found."
@@ -185,15 +188,15 @@ class Localizer(nn.Module):
             own += [torch.full((len(image),), shift == 0) for shift in shifts]
         return {'presence': fit_presence(torch.cat(tops), torch.cat(own))}
 
-    def bare(self) -> 'Localizer':
+    def inference_copy(self) -> 'ContrastiveLocalizer':
         "One that makes the same map, with the encoders that judge and nothing that only training needs."
         own = {
             name: tensor
             for name, tensor in self.state_dict().items()
             if name.partition('.')[0] not in ('encoders', *self.copies())
         }
-        other = type(self)(replace(self.settings, **self.needless))
+        other = type(self)(replace(self.settings, **self.training_only))
         other.load_state_dict(
-            {**own, **{f'encoders.{name}': tensor for name, tensor in self.judges.state_dict().items()}}
+            {**own, **{f'encoders.{name}': tensor for name, tensor in self.eval_encoders.state_dict().items()}}
         )
         return other.eval()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from .localizer import Localizer, LocalizerSettings, own_similarity, similarity
+from .localizer import ContrastiveLocalizer, LocalizerSettings, own_similarity, similarity
 
 # %% ../../nbs/methods/lvs.ipynb #00000005
 def weighted_mean(values, weights) -> torch.Tensor:
@@ -41,7 +41,7 @@ class LvsSettings(LocalizerSettings):
             raise ValueError(f'negative lies below positive, softness and temperature are positive; got {self}')
 
 
-class Lvs(Localizer):
+class Lvs(ContrastiveLocalizer):
     "Localizing Visual Sounds the Hard Way as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'audio' [B, T]}`; the map is the cosines of features as they are, which must have one number of channels. Source: Chen et al. 2021."
 
     settings_class = LvsSettings
@@ -50,7 +50,7 @@ class Lvs(Localizer):
         super().__init__(settings)
         channels = {name: encoder.channels for name, encoder in self.encoders.items()}
         if len(set(channels.values())) > 1:
-            raise ValueError(f'both encoders have one width; got {channels["image"]} and {channels["sound"]} channels')
+            raise ValueError(f'both encoders have one width; got {channels["image"]} and {channels["audio"]} channels')
 
     def loss(self, batch) -> dict:
         "Eq. 6 as `total`."

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..datasets.base import PreparedData
+from .base import Method
 from ..synthesis.scenes import SceneSettings, crops, draw_scene, render_scene, shapes_of
 from ..synthesis.shapes import SHAPES
 from ..models.resnet import ResNet18
@@ -97,25 +98,24 @@ class ShapeSettings:
     shapes: int = 9
 
 
-class ShapeTraining(nn.Module):
+class ShapeTraining(Method):
     "An image encoder that learns to name shapes, as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'shape' [B]}`. What starts from it takes its `encoders.image`."
 
     settings_class = ShapeSettings
 
     def __init__(self, settings: ShapeSettings = ShapeSettings()):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual)})
-        self.names = nn.Linear(self.encoders['image'].channels, settings.shapes)
+        self.head = nn.Linear(self.encoders['image'].channels, settings.shapes)
 
     def forward(self, image):
         "Logits `[B, shapes]` of images `[B, 3, H, W]`."
-        return self.names(self.encoders['image'](image).mean((-2, -1)))
+        return self.head(self.encoders['image'](image).mean((-2, -1)))
 
     def loss(self, batch) -> dict:
         "Mean cross-entropy as `total`, and the share of frames that are named right."
         logits = self(batch['image'])
         return {
             'total': F.cross_entropy(logits, batch['shape']),
-            'right': (logits.argmax(1) == batch['shape']).float().mean().detach(),
+            'accuracy': (logits.argmax(1) == batch['shape']).float().mean().detach(),
         }

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .localizer import Localizer, LocalizerSettings, at_places, own_similarity, similarity
+from .localizer import ContrastiveLocalizer, LocalizerSettings, at_places, own_similarity, similarity
 
 # %% ../../nbs/methods/slavc.ipynb #00000008
 POOLS = ('max', 'sum')
@@ -41,7 +41,7 @@ class SlavcSettings(LocalizerSettings):
     """Settings of SLAVC beside those of any localizer; the defaults are the paper's, and its temperature EZ-VSL's.
 
     `dim`: of the projections. `visual_dropout`, `audio_dropout`: of what the encoders put out. `momentum`: m of the slow encoders, None for none.
-    `split`: eqs. 3 to 5, else eq. 1. `pool`: over places, 'max' (paper) or 'sum' (released). Raises ValueError for shares outside [0, 1), a temperature that isn't positive, and other pools.
+    `decompose`: eqs. 3 to 5, else eq. 1. `pool`: over places, 'max' (paper) or 'sum' (released). Raises ValueError for shares outside [0, 1), a temperature that isn't positive, and other pools.
     """
 
     dim: int = 512
@@ -49,7 +49,7 @@ class SlavcSettings(LocalizerSettings):
     visual_dropout: float = 0.9
     audio_dropout: float = 0.0
     momentum: float | None = 0.999
-    split: bool = True
+    decompose: bool = True
     pool: str = 'max'
 
     def __post_init__(self):
@@ -67,67 +67,70 @@ class SlavcSettings(LocalizerSettings):
             raise ValueError(f'pool is one of {", ".join(POOLS)}; got "{self.pool}"')
 
 # %% ../../nbs/methods/slavc.ipynb #0000000e
-class Slavc(Localizer):
+class Slavc(ContrastiveLocalizer):
     """Weakly supervised localization as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'audio' [B, T]}` for the trainer, `localize(audio, image)` for everyone. Source: Mo and Morgado 2022.
 
     Of its maps 'loc' and 'avc' are the two cosines, 'both' their sum, eq. 7; without the split 'loc' is all there is (table 4d).
     """
 
     settings_class = SlavcSettings
-    needless = {'guide': False, 'momentum': None}
+    training_only = {'object_guidance': False, 'momentum': None}
 
     def __init__(self, settings: SlavcSettings = SlavcSettings()):
         super().__init__(settings)
-        heads = ('loc', 'avc') if settings.split else ('loc',)
-        self.of_image = nn.ModuleDict(
+        heads = ('loc', 'avc') if settings.decompose else ('loc',)
+        self.image_proj = nn.ModuleDict(
             {head: nn.Linear(self.encoders['image'].channels, settings.dim) for head in heads}
         )
-        self.of_sound = nn.ModuleDict(
-            {head: nn.Linear(self.encoders['sound'].channels, settings.dim) for head in heads}
+        self.audio_proj = nn.ModuleDict(
+            {head: nn.Linear(self.encoders['audio'].channels, settings.dim) for head in heads}
         )
-        self.slow = None if settings.momentum is None else copy.deepcopy(self.encoders).requires_grad_(False)
+        self.momentum_encoders = (
+            None if settings.momentum is None else copy.deepcopy(self.encoders).requires_grad_(False)
+        )
 
     def copies(self):
-        return {**super().copies(), 'slow': self.encoders}
+        return {**super().copies(), 'momentum_encoders': self.encoders}
 
     def loss(self, batch) -> dict:
         "Eq. 6, or 5 or 1, as `total`."
-        if self.slow is not None and self.training:
-            self._follow()
+        if self.momentum_encoders is not None and self.training:
+            self.update_momentum_encoders()
         image, sound = self.features(batch['image'], batch['audio'])
         image, sound = (
             F.dropout(image, self.settings.visual_dropout, self.training),
             F.dropout(sound, self.settings.audio_dropout, self.training),
         )
-        if self.slow is None:
+        if self.momentum_encoders is None:
             slow_image, slow_sound = image, sound
         else:
             with torch.no_grad():
-                slow_image, slow_sound = self.features(batch['image'], batch['audio'], self.slow)
+                slow_image, slow_sound = self.features(batch['image'], batch['audio'], self.momentum_encoders)
         return {'total': matching_loss(self._scores(sound, slow_image), self._scores(slow_sound, image))}
 
     @torch.no_grad()
-    def _follow(self):
-        for slow, fast in zip(self.slow.parameters(), self.encoders.parameters()):
+    def update_momentum_encoders(self):
+        for slow, fast in zip(self.momentum_encoders.parameters(), self.encoders.parameters()):
             slow.lerp_(fast, 1 - self.settings.momentum)
 
     def _scores(self, sound, image):
         cosines = [
-            similarity(self.of_sound[head](sound), at_places(self.of_image[head], image)) for head in self.of_image
+            similarity(self.audio_proj[head](sound), at_places(self.image_proj[head], image))
+            for head in self.image_proj
         ]
         return (
             split_scores(*cosines, self.settings.temperature, self.settings.pool)
-            if self.settings.split
+            if self.settings.decompose
             else bag_scores(*cosines, self.settings.temperature)
         )
 
     @property
-    def judges(self):
-        return self.encoders if self.slow is None else self.slow
+    def eval_encoders(self):
+        return self.encoders if self.momentum_encoders is None else self.momentum_encoders
 
     def _maps(self, places, sounds):
         cosines = {
-            head: own_similarity(self.of_sound[head](sounds), at_places(self.of_image[head], places))
-            for head in self.of_image
+            head: own_similarity(self.audio_proj[head](sounds), at_places(self.image_proj[head], places))
+            for head in self.image_proj
         }
         return {'both': sum(cosines.values()), **cosines}

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..datasets.moving_pairs import seen_in
-from .visual_separation import SeenSeparation, logarithm
+from ..datasets.moving_pairs import visual_inputs
+from .visual_separation import MaskVisualSeparator, logarithm
 from ..models.resnet import ResNet18
 from ..models.separator import SeparatorUNet
 
@@ -29,46 +29,47 @@ class PixelSettings:
     unet: dict = field(default_factory=dict)
 
 
-class SoundOfPixels(SeenSeparation):
+class SoundOfPixels(MaskVisualSeparator):
     "Separation of videos by their frames, as a method: `loss(batch)` of `{'audio' [B, V, T], 'image' [B, V, 3, H, W]}`. The encoder of frames doesn't learn, what reads from it does."
 
     settings_class = PixelSettings
 
     def __init__(self, settings: PixelSettings = PixelSettings()):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual)}).requires_grad_(False)
-        self.pixels = nn.Conv2d(self.encoders['image'].channels, settings.components, 3, padding=1)
+        self.pixel_head = nn.Conv2d(self.encoders['image'].channels, settings.components, 3, padding=1)
         self.separator = SeparatorUNet(
             **{'condition': settings.components, **settings.unet, 'outputs': settings.components}
         )
-        self.asked = nn.Parameter(torch.zeros(self.separator.condition))  # at the bottleneck: the same for all
+        self.condition = nn.Parameter(torch.zeros(self.separator.condition))  # at the bottleneck: the same for all
         self.weight, self.bias = nn.Parameter(torch.ones(settings.components)), nn.Parameter(torch.zeros(()))
 
-    def looks(self, image) -> torch.Tensor:
+    def component_weights(self, image) -> torch.Tensor:
         "How much of each component frames `[n, 3, H, W]` sound like, `[n, K]` from 0 to 1."
         with torch.no_grad():
             features = self.encoders['image'].eval()(image)
-        return torch.sigmoid(self.pixels(features).amax((-2, -1)))
+        return torch.sigmoid(self.pixel_head(features).amax((-2, -1)))
 
-    def logits(self, spectrogram, seen: dict) -> torch.Tensor:
+    def logits(self, spectrogram, visual_inputs: dict) -> torch.Tensor:
         "Of masks `[B, V, F, T]` of logarithmic magnitudes `[B, F, T]`."
         components = self.separator.features(
-            self.separator.encode(spectrogram), self.asked.expand(len(spectrogram), 1, -1)
+            self.separator.encode(spectrogram), self.condition.expand(len(spectrogram), 1, -1)
         )[:, 0]
-        looks = self.looks(seen['image']).unflatten(0, (len(spectrogram), -1))
+        looks = self.component_weights(visual_inputs['image']).unflatten(0, (len(spectrogram), -1))
         return torch.einsum('bvk,bkft->bvft', self.weight * looks, components) + self.bias
 
-    def masks(self, spectrogram, seen: dict, objects: int = 1) -> torch.Tensor:
+    def masks(self, spectrogram, visual_inputs: dict, objects: int = 1) -> torch.Tensor:
         "`[B, V, 1, F, T]`: a video is one object. Raises ValueError for more."
         if objects != 1:
             raise ValueError(f'the sound of pixels knows one object a video; got {objects}')
-        return torch.sigmoid(self.logits(spectrogram, seen))[:, :, None]
+        return torch.sigmoid(self.logits(spectrogram, visual_inputs))[:, :, None]
 
     def loss(self, batch) -> dict:
         "Cross-entropy of masks with which video is the loudest, as `total`."
         magnitudes, mixture = self.spectrogram(batch['audio']), self.spectrogram(batch['audio'].mean(1))
         loudest = (magnitudes == magnitudes.amax(1, keepdim=True)).float()
-        logits = self.logits(logarithm(mixture), {name: value.flatten(0, 1) for name, value in seen_in(batch).items()})
+        logits = self.logits(
+            logarithm(mixture), {name: value.flatten(0, 1) for name, value in visual_inputs(batch).items()}
+        )
         weight = torch.log1p(mixture).clamp(1e-3, 10)[:, None]
         return {'total': F.binary_cross_entropy_with_logits(logits, loudest, weight.expand_as(logits))}

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'box_points', 'chamfer', 'rbf_adjacency', 'sparsity', 'keeping_linear', 'GraphAttention', 'EdgeConvolution',
-           'SceneGraph', 'LoneObjects', 'pooled']
+           'SceneGraph', 'IndependentObjects', 'pooled']
 
 # %% ../../nbs/models/scene_graph.ipynb #00000002
 import torch
@@ -182,7 +182,7 @@ class SceneGraph(nn.Module):
         return self.recurrent(summary[:, None].expand(-1, steps, -1))[0]
 
 
-class LoneObjects(nn.Module):
+class IndependentObjects(nn.Module):
     """Embeddings `[G, steps, width]` of objects each by itself, the first `steps - 1` of `features [G, N, D]`, and last one that is the same for all, in the place of a `SceneGraph`. Raises ValueError where there are fewer objects.
 
     Source: Gao and Grauman 2019, section 3.3.

@@ -73,8 +73,11 @@ def select_experiments(section: dict, patterns: list[str]) -> list[str]:
 
     Raises SettingsError for a pattern that no experiment matches.
     """
-    known, selected = list(all_experiments(section)), []
+    excluded = {pattern[1:] for pattern in patterns if pattern.startswith('!')}
+    known, selected = [name for name in all_experiments(section) if name not in excluded], []
     for pattern in patterns:
+        if pattern.startswith('!'):
+            continue
         matching = [name for name in known if fnmatchcase(name, pattern)]
         if not matching:
             raise SettingsError(f'params.yaml: no experiment matches "{pattern}"; choose from {", ".join(known)}')
