@@ -246,11 +246,11 @@ def check(
 
 def _link_listed(kind, folder, root, options):
     "Link a list of videos, and tell what of it is not there."
-    from avlib.corpora.video_corpora import link_listed
+    from avlib.corpora.video_corpora import link_video_list
 
     if options:
         raise ValueError(f'{kind} has no option {", ".join(options)}')
-    path, found = link_listed(kind, folder, root)
+    path, found = link_video_list(kind, folder, root)
     for lost, why in ((found.missing, 'listed, but missing'), (found.damaged, 'not usable')):
         if lost:
             typer.echo(f'{len(lost)} {why}: {"; ".join(lost[:3])}{" …" * (len(lost) > 3)}', err=True)
@@ -304,8 +304,8 @@ def link(
 ):
     "Use a published corpus, or stereo recordings, that you have on disk; nothing is copied."
     from avlib.corpora.links import link_corpus
-    from avlib.corpora.video_links import PAPERS
-    from avlib.corpora.video_corpora import LISTED
+    from avlib.corpora.video_links import CORPUS_PAPERS
+    from avlib.corpora.video_corpora import LISTED_CORPORA
 
     if kind == 'librispeech' and train:
         train = _names(train)
@@ -313,9 +313,9 @@ def link(
     options = {
         name: value for name, value in (('rate', rate), ('mode', mode), ('noisy', noisy), ('train', train)) if value
     }
-    if kind in LISTED:
+    if kind in LISTED_CORPORA:
         return _link_listed(kind, folder, root, options)
-    if kind in PAPERS:
+    if kind in CORPUS_PAPERS:
         return _link_videos(kind, folder, root, options)
     linked, found = link_corpus(kind, folder, root, **options)
     typer.echo(

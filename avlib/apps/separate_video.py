@@ -21,6 +21,7 @@ from ..synthesis.scenes import crops
 from ..dsp.mixing import level_db
 from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
+from ..methods.asmp import Asmp
 from .separate_query import file_names
 from ..training.checkpoints import load_model
 from ..training.score_motion import mean_directions
@@ -119,7 +120,7 @@ class Objects:
             boxes, flow_through(self.watched.frames[at : end + 1], self.flow), self.watched.depth[[at, end]]
         ) / torch.tensor([size, size, 1.0])
         levels = [level_db(sound) - mixture for sound in heard]
-        names, heard_ways = self.method.named(heard), self._ways(heard)
+        names, heard_ways = self.method.class_probabilities(heard), self._ways(heard)
         return [
             {
                 'time': round(self.watched.times[at], 3),
@@ -136,7 +137,7 @@ class Objects:
         return self.settings['labels'].index(self.watched.objects[i].name) + 1
 
     def _ways(self, heard):
-        if self.method.ways is None:
+        if not self.method.predicts_directions:
             return [{}] * len(heard)
         likely = self.method.directions(heard, torch.zeros(len(heard), dtype=torch.long))
         ways = mean_directions(likely, self.method.settings.directions)
@@ -207,7 +208,7 @@ def _unseen(names, heard):
 def _model(model, runs):
     method, card = load_model(model, runs)
     if (
-        not hasattr(method, 'named')
+        not isinstance(method, Asmp)
         or method.settings.visual is None
         or not {'labels', 'crop', 'size'} <= set(card.get('prepared', {}))
     ):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..corpora.captions import query_of, text_to_bytes
+from ..corpora.captions import label_query, text_to_bytes
 from ..io.files import write_json
 from .labelled_mixtures import FROZEN, LabelledCorpus, draw_labels, labelled_corpus
-from ..corpora.manifest import Clip, ManifestError, home_of, read_manifest, write_manifest
+from ..corpora.manifest import Clip, ManifestError, clips_folder, read_manifest, write_manifest
 from .mixtures import MixtureSettings, PreparedMixtures, draw_source, freeze_mixtures, render
 from .prepared import Prepared
 
@@ -66,7 +66,7 @@ def write_labelled(folder, corpus: str, settings: dict, source) -> Prepared:
     Raises ManifestError for clips that are missing, and for labels with too few.
     """
     folder, source = Path(folder), Path(source)
-    home = home_of(source)
+    home = clips_folder(source)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     pairs, mixtures = divide(read_manifest(source, check_files=True), settings['pairs'])
@@ -149,7 +149,7 @@ class CaptionedClips(PreparedMixtures):
         caption = (
             CAPTIONS[rng.integers(len(CAPTIONS))].format(labels[0].replace('_', ' '))
             if count == 1
-            else query_of(*labels)
+            else label_query(*labels)
         )
         return {
             'mixture': render(self.corpus, recipe, self.settings).sum(0),

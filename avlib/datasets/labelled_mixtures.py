@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from ..corpora.captions import query_of, text_to_bytes
+from ..corpora.captions import label_query, text_to_bytes
 from ..corpora.manifest import ManifestError
 from avlib.datasets.mixtures import (
     Corpus,
@@ -144,10 +144,10 @@ class LabelledMixtures(PreparedMixtures):
     def __getitem__(self, index: int):
         recipes, supervised = self.recipes(index)
         labels, count = [[source['speaker'] for source in recipe] for recipe in recipes], len(recipes[0])
-        texts = [[query_of(label) for label in row] + [''] * (self.settings.sources - count) for row in labels]
+        texts = [[label_query(label) for label in row] + [''] * (self.settings.sources - count) for row in labels]
         return {
             'sources': torch.stack([render(self.corpus, recipe, self.settings) for recipe in recipes]),
-            'query': torch.stack([text_to_bytes(query_of(*row)) for row in labels]),
+            'query': torch.stack([text_to_bytes(label_query(*row)) for row in labels]),
             'queries': torch.stack([torch.stack([text_to_bytes(text) for text in row]) for row in texts]),
             'supervised': supervised,
         }
@@ -173,7 +173,7 @@ class FrozenQueries(FrozenMixtures):
         return {
             'id': example['id'],
             'sources': example['sources'],
-            'queries': [query_of(label) for label in example['speakers']],
+            'queries': [label_query(label) for label in example['speakers']],
         }
 
 

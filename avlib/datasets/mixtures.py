@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ..io.audio import read_audio
 from ..io.files import read_jsonl, write_jsonl
-from ..corpora.manifest import ManifestError, home_of, read_manifest
+from ..corpora.manifest import ManifestError, clips_folder, read_manifest
 from .base import PreparedData
 from .room_bank import RoomBank, hear
 from ..dsp.mixing import level_db, set_level
@@ -25,12 +25,12 @@ from ..dsp.mixing import level_db, set_level
 class Corpus:
     """The clips of one split of a manifest, grouped by speaker (or by recording, or by clip, where none is named), as mono audio at `rate` Hz.
 
-    `home`: the folder of the clips (default: what `home_of` tells). `memory` bounds the decoded audio that is kept, in bytes.
+    `home`: the folder of the clips (default: what `clips_folder` tells). `memory` bounds the decoded audio that is kept, in bytes.
     Raises ManifestError where the split has fewer than two groups.
     """
 
     def __init__(self, manifest, split: str, rate: int, home=None, memory: int = 2**30):
-        self.manifest, self.rate, self.memory, self.home = Path(manifest), rate, memory, Path(home or home_of(manifest))
+        self.manifest, self.rate, self.memory, self.home = Path(manifest), rate, memory, Path(home or clips_folder(manifest))
         self.clips = {clip.id: clip for clip in read_manifest(manifest) if clip.split == split}
         self.groups = self._group()
         if len(self.groups) < 2:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from ..io.tensor_store import TensorStore, write_tensors
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from .labelled_mixtures import LabelledCorpus
-from ..corpora.manifest import ManifestError, home_of
+from ..corpora.manifest import ManifestError, clips_folder
 from .mixtures import MixtureSettings, draw_source, render
 from ..synthesis.motion import direction_class
 from ..synthesis.moving_scenes import MotionSettings, depth_map, displacement, draw_moving, hear_thing
@@ -110,7 +110,7 @@ def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -
         rows = write_moving_split(folder, split, corpora[split], labels, settings)
         if split != 'train':
             write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in rows], settings['seed']))
-    where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
+    where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or clips_folder(clips), folder)}
     write_json(
         folder / 'card.json',
         {

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ..io.tensor_store import TensorStore, write_tensors
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from .labelled_mixtures import LabelledCorpus
-from ..corpora.manifest import ManifestError, home_of
+from ..corpora.manifest import ManifestError, clips_folder
 from .mixtures import LEVEL_DB, MixtureSettings, draw_source, render
 from .prepared import SPLIT_SEEDS
 from ..synthesis.scenes import SceneSettings, draw_scene, render_scene, shapes_of
@@ -189,7 +189,7 @@ def write_scene_corpus(folder, corpus: str, settings: dict, clips, home=None) ->
         for split in SPLIT_SEEDS
     }
     write_jsonl(folder / 'negatives.jsonl', draw_scene_negatives(rows['test'], settings['test'], settings['seed']))
-    where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or home_of(clips), folder)}
+    where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or clips_folder(clips), folder)}
     write_json(
         folder / 'card.json',
         {

@@ -16,7 +16,7 @@ from ..io.video import IMAGE_SUFFIXES, resize_frame, read_image, crop_sound, vid
 from ..corpora.manifest import ManifestError
 from .mixtures import LEVEL_DB, MixtureSettings
 from .negatives import draw_negatives, read_negatives
-from ..corpora.localization_benchmarks import CORPORA
+from ..corpora.localization_benchmarks import CLIP_LISTS
 from ..corpora.splits import split_names
 from ..corpora.video_corpora import clips_on_disk
 from ..dsp.mixing import level_db, set_level
@@ -62,12 +62,12 @@ class VideoPairs(Dataset):
 def write_video_corpus(folder, kind: str, root, settings: dict, negatives=None) -> dict:
     """Write lists of training, validation and test, negatives, and last the card, which is returned: numbers of clips, and of those that are `missing`.
 
-    `kind`: one of `CORPORA`; `settings`: `size` in pixels, `rate` in Hz, `seconds`, `seed`. `negatives`: a published list (see `read_negatives`); without one they are drawn, as many as there are test clips.
+    `kind`: one of `CLIP_LISTS`; `settings`: `size` in pixels, `rate` in Hz, `seconds`, `seed`. `negatives`: a published list (see `read_negatives`); without one they are drawn, as many as there are test clips.
     Raises ManifestError for another kind, broken lists, or where no clip for training, or for test, is there.
     """
-    if kind not in CORPORA:
-        raise ManifestError(f'videos with boxes are those of {", ".join(CORPORA)}; got "{kind}"')
-    folder, there, listed = Path(folder), clips_on_disk(root), CORPORA[kind](root, settings['size'])
+    if kind not in CLIP_LISTS:
+        raise ManifestError(f'videos with boxes are those of {", ".join(CLIP_LISTS)}; got "{kind}"')
+    folder, there, listed = Path(folder), clips_on_disk(root), CLIP_LISTS[kind](root, settings['size'])
     (folder / 'card.json').unlink(missing_ok=True)
     rows = {
         split: [{**row, **there[row['id']]} for row in found if row['id'] in there] for split, found in listed.items()

@@ -121,11 +121,6 @@ class Asmp(MaskVisualSeparator):
             else None
         )
 
-    @property
-    def predicts_directions(self) -> bool:
-        "Whether directions were a part of training."
-        return self.direction_head is not None
-
     def learning_rate_scales(self) -> dict[str, float]:
         return {'graph': self.settings.graph_learning_rate_scale}
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ..corpora.captions import bytes_to_texts, query_of
+from ..corpora.captions import bytes_to_texts, label_query
 from .base import Method
 from .queried_separation import QueriedSeparation, QueriedSettings
 from .weak_supervision import mean_of_mixtures
@@ -25,7 +25,7 @@ class TimbreClassifier(nn.Module):
 
     def __init__(self, classes, embedding: dict):
         super().__init__()
-        self.numbers = {query_of(label): number for number, label in enumerate(classes)}
+        self.numbers = {label_query(label): number for number, label in enumerate(classes)}
         self.encoder = build_embedding(**embedding)
         for module in self.encoder.modules():
             if hasattr(module, 'reset_parameters'):

@@ -17,7 +17,7 @@ from ..corpora.links import read_link
 from ..corpora.video_links import VideoLink, read_video_link
 from ..io.files import atomic_path, read_jsonl
 from .stage_inputs import inputs_file
-from .stage_table import EXPERIMENT, LABELLED, REPORTS, SPEECH, STAGES, Stage, data, runs
+from .stage_table import EXPERIMENT, LABELLED, REPORTS, STAGES, Stage, data, runs
 from ..training.settings import SettingsError, all_experiments, choose, read_params, select_experiments
 
 # %% ../../nbs/reproduction/pipeline.ipynb #00000004
@@ -62,8 +62,8 @@ def corpus_source(root: Path, corpus: str) -> CorpusSource:
     if videos:
         return CorpusSource((recordings,), videos=videos, labelled=False)
     if link:
-        growing = () if link.known else (link.root,)  # a folder of one's own recordings may get more of them
-        return CorpusSource((recordings, *growing), False, link.known, link.stereo)
+        growing = () if link.has_sources else (link.root,)  # a folder of one's own recordings may get more of them
+        return CorpusSource((recordings, *growing), False, link.has_sources, link.has_stereo)
     if not (folder / 'manifest.jsonl').is_file():
         raise SettingsError(
             f'{folder.parent}: no corpus "{corpus}"; make it by avlib data add FOLDER --name {corpus}, avlib data link '
@@ -208,16 +208,26 @@ HEADER = '# Written by `make pipeline` from the stages in nbs/reproduction/stage
 def pipeline_text(root: Path, profile: str, corpus: str) -> str:
     "Return `dvc.yaml` for a profile and a corpus as text; see `build_pipeline`."
     pipeline = build_pipeline(root, profile, corpus)
+    [variables] = pipeline['vars']
+    pipeline['vars'] = [{name: _OneLine(v) if isinstance(v, list) else v for name, v in variables.items()}]
     if not is_default(profile, corpus):
         pipeline['stages'] = {name: {'wdir': '../..', **stage} for name, stage in pipeline['stages'].items()}
-    return HEADER + yaml.dump(pipeline, Dumper=_NoAliases, sort_keys=False, width=120)
+    return HEADER + yaml.dump(pipeline, Dumper=_Dumper, sort_keys=False, width=120)
 
 
-class _NoAliases(yaml.SafeDumper):
+class _OneLine(list):
+    "A list that YAML shows in one line."
+
+
+class _Dumper(yaml.SafeDumper):
     "Write repeated lists in full."
 
     def ignore_aliases(self, data):
         return True
+
+
+_Dumper.add_representer(_OneLine, lambda dumper, items: dumper.represent_sequence(_SEQUENCE, items, flow_style=True))
+_SEQUENCE = 'tag:yaml.org,2002:seq'
 
 
 def is_default(profile: str, corpus: str) -> bool:

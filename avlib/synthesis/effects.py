@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ..io.audio import write_audio
 from ..corpora.manifest import Clip, write_manifest
 from .music import Instrument, Note, Phrase, even, render
-from ..corpora.splits import split_numbers
+from ..corpora.splits import split_indices
 
 # %% ../../nbs/synthesis/effects.ipynb #00000004
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def write_effect_corpus(
 ) -> Path:
     """Write so many clips of each name to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is given back.
 
-    `held_out`: the share of clips for validation and for test each, one at least. A clip depends on `seed`, name and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError as `split_numbers` does, and for an unknown name.
+    `held_out`: the share of clips for validation and for test each, one at least. A clip depends on `seed`, name and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError as `split_indices` does, and for an unknown name.
     """
-    splits, manifest = split_numbers(clips, held_out), Path(folder) / 'manifest.jsonl'
+    splits, manifest = split_indices(clips, held_out), Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
     jobs = [(name, i, split) for name in names for i, split in enumerate(splits)]
     return write_manifest(

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..io.audio import write_audio
 from ..corpora.manifest import Clip, write_manifest
-from ..corpora.splits import split_numbers
+from ..corpora.splits import split_indices
 from ..dsp.mixing import set_level
 from ..dsp.resample import resample
 
@@ -218,12 +218,12 @@ def write_music_corpus(
 
     `held_out`: the share of phrases for validation and for test each, one at least. A phrase depends on `seed`,
     instrument and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError as
-    `split_numbers` does, and for an unknown instrument.
+    `split_indices` does, and for an unknown instrument.
     """
     chosen = [name for name in INSTRUMENTS if instruments is None or name in instruments]
     for name in instruments or ():
         _known(name)
-    splits, manifest = split_numbers(phrases_per_instrument, held_out), Path(folder) / 'manifest.jsonl'
+    splits, manifest = split_indices(phrases_per_instrument, held_out), Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
     jobs = [
         (name, number, i, split)

@@ -133,7 +133,7 @@ def find_model(name: str | Path, runs: str | Path = 'runs') -> Path:
 
 # %% ../../nbs/training/checkpoints.ipynb #0000000e
 def quantize(tensors: dict) -> dict:
-    "Return tensors in eight bits, with the steps of their rows as `NAME/step`; those of one dimension in half precision."
+    "Return tensors in eight bits, with steps of their rows as `NAME/step`; those of one dimension in half precision."
     quantized = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():

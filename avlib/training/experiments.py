@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from ..io.files import read_json, write_json
 from ..datasets.prepared import Prepared
-from .checkpoints import build_method, digest, load_model, resolve, take_weights
+from .checkpoints import build_method, digest, load_model, resolve, load_shared_weights
 from .evaluator import SDR_SCORES, evaluate, mean, provenance
 from .settings import experiment_settings, read_params, repository
 from .trainer import TrainSettings, train
@@ -79,7 +79,7 @@ class Experiment:
         torch.manual_seed(self.seed)
         method = build_method(self.settings['method'], self.method_settings)
         for start in self.starts:
-            take_weights(method, start.folder / 'model.safetensors')
+            load_shared_weights(method, start.folder / 'model.safetensors')
         return (
             method.start_from(repository() / self.settings['image_weights'])
             if self.settings.get('image_weights')
