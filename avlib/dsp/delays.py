@@ -57,7 +57,8 @@ def sharpness(mean_cosine: torch.Tensor) -> torch.Tensor:
 def maximize(phasors: torch.Tensor, gamma: torch.Tensor, grid: torch.Tensor) -> DelayMixture:
     """Fit the mixture to given posteriors (maximization step).
 
-    `phasors`: `[..., F, T']`; `gamma`: posteriors times weights `[..., N, F, T']`; `grid`: candidate delays, in samples.
+    `phasors`: `[..., F, T']`; `gamma`: posteriors times weights `[..., N, F, T']`.
+    `grid`: candidate delays, in samples.
     """
     sums = (gamma * phasors[..., None, :, :]).sum(-1)  # [..., N, F]
     cosines, index = (sums @ phase_shifts(phasors.shape[-2], grid).mT).real.max(-1)  # [..., N]
@@ -125,15 +126,17 @@ def fit_delays(
     start = weights.new_zeros(len(weights), 1)
     if directions > 1:
         start = search_delays(phasors, weights, directions, coarse)
-    mixture, previous = DelayMixture(start, weights.new_full(weights.shape[:1], 32.0)), -math.inf
-    for iteration in range(1, max_iterations + 1):
-        joint = log_densities(mixture, phasors)
+    scenes = weights.shape[:1]
+    fit = DelayFit(DelayMixture(start, weights.new_full(scenes, 32.0)), weights.new_full(scenes, -math.inf), 0)
+    while fit.iterations < max_iterations:
+        previous = fit.log_likelihood
+        joint = log_densities(fit.mixture, phasors)
         likelihood = _weighted_mean(joint.logsumexp(1) - math.log(directions), weights)
         mixture = maximize(phasors, joint.softmax(1) * weights[:, None], fine)
+        fit = DelayFit(mixture, likelihood, fit.iterations + 1)
         if ((likelihood - previous).abs() < tolerance).all():
             break
-        previous = likelihood
-    return DelayFit(mixture, likelihood, iteration)
+    return fit
 
 
 def _weighted_mean(values, weights):

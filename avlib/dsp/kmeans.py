@@ -22,7 +22,8 @@ def nearest_center(points: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
 class KMeans(NamedTuple):
     """Result of k-means.
 
-    `labels`: `[..., point]`; `centers`: `[..., cluster, dimension]`; `inertia`: weighted sum of squared distances `[...]`.
+    `labels`: `[..., point]`; `centers`: `[..., cluster, dimension]`;
+    `inertia`: weighted sum of squared distances `[...]`.
     """
 
     labels: torch.Tensor
@@ -36,8 +37,8 @@ def lloyd(
 ) -> KMeans:
     """Run k-means from given centres until no label changes.
 
-    `points`: `[..., point, dimension]`; `centers`: `[..., cluster, dimension]`; `weights`: `[..., point]`, by default 1.
-    Points of weight 0 are labelled, too.
+    `points`: `[..., point, dimension]`; `centers`: `[..., cluster, dimension]`.
+    `weights`: `[..., point]`, by default 1; points of weight 0 are labelled, too.
     Raises ValueError for shapes that don't fit, fewer points than clusters, negative weights, and NaN or infinity.
     Source: Lloyd 1982.
     """
@@ -73,7 +74,7 @@ def _check(points, clusters, weights):
         )
     if not 1 <= clusters <= points.shape[-2]:
         raise ValueError(
-            f'k-means needs at least one cluster and one point per cluster; '
+            'k-means needs at least one cluster and one point per cluster; '
             f'got {clusters} clusters and {points.shape[-2]} points'
         )
     if weights is None:
@@ -97,7 +98,8 @@ def _check_centers(points, centers):
     shape = *points.shape[:-2], centers.shape[-2], points.shape[-1]
     if centers.shape != shape or not torch.isfinite(centers).all():
         raise ValueError(
-            f'centers of points {list(points.shape)} must be finite [..., cluster, dimension]; got {list(centers.shape)}'
+            f'centers of points {list(points.shape)} must be finite and [..., cluster, dimension]; '
+            f'got {list(centers.shape)}'
         )
 
 # %% ../../nbs/dsp/kmeans.ipynb #00000010

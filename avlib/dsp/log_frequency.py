@@ -12,25 +12,33 @@ import torch
 BASE = 21
 
 
-def to_log_frequency(x, rows: int = 256) -> torch.Tensor:
-    "A spectrogram or mask `[..., F, T]` on `rows` rows `[..., rows, T]`, evenly spaced in t. Raises ValueError for fewer than two rows or bins."
-    return _at(x, (BASE ** _share(rows, x) - 1) / (BASE - 1))
+def to_log_frequency(x: torch.Tensor, rows: int = 256) -> torch.Tensor:
+    """Resample a spectrogram or mask `[..., F, T]` to a logarithmic frequency axis, `[..., rows, T]`.
+
+    Raises ValueError for fewer than two rows or bins.
+    """
+    return _interpolate(x, (BASE ** _relative_index(rows, x) - 1) / (BASE - 1))
 
 
-def to_linear_frequency(x, bins: int) -> torch.Tensor:
-    "The way back, of `[..., rows, T]` to `[..., bins, T]`: of what is smooth. Raises ValueError for fewer than two rows or bins."
-    return _at(x, torch.log1p((BASE - 1) * _share(bins, x)) / math.log(BASE))
+def to_linear_frequency(x: torch.Tensor, bins: int) -> torch.Tensor:
+    """Resample `[..., rows, T]` back to a linear frequency axis, `[..., bins, T]`.
+
+    Smooth spectrograms and masks are recovered.
+    Raises ValueError for fewer than two rows or bins.
+    """
+    return _interpolate(x, torch.log1p((BASE - 1) * _relative_index(bins, x)) / math.log(BASE))
 
 
-def _share(count, x):
+def _relative_index(count, x):
+    "Indices of the new rows relative to the last one, `[count]` from 0 to 1."
     if count < 2 or x.shape[-2] < 2:
-        raise ValueError(f'frequencies take two rows or bins at least; got {x.shape[-2]} and {count}')
+        raise ValueError(f'resampling needs at least two rows or bins; got {x.shape[-2]} and {count}')
     return torch.linspace(0, 1, count, device=x.device)
 
 
-def _at(x, share):
-    "Between rows, at a share of the highest."
-    place = share * (x.shape[-2] - 1)
-    below = place.long().clamp(max=x.shape[-2] - 2)
-    part = (place - below).to(x.dtype)[:, None]
-    return (1 - part) * x[..., below, :] + part * x[..., below + 1, :]
+def _interpolate(x, relative_index):
+    "Interpolate rows of `[..., F, T]` linearly, at indices relative to the last row."
+    index = relative_index * (x.shape[-2] - 1)
+    below = index.long().clamp(max=x.shape[-2] - 2)
+    fraction = (index - below).to(x.dtype)[:, None]
+    return (1 - fraction) * x[..., below, :] + fraction * x[..., below + 1, :]

@@ -8,20 +8,22 @@ import torch
 
 # %% ../../nbs/dsp/mixing.ipynb #00000005
 def level_db(signal: torch.Tensor) -> torch.Tensor:
-    """Root-mean-square level in dB relative to full scale, `[..., time]` -> `[...]`; `-inf` for silence.
+    """Compute the root-mean-square level in dB relative to full scale, `[..., time] -> [...]`; `-inf` for silence.
 
-    Each last axis is measured by itself: flatten channels into it where they must share one level.
+    Each channel has its own level; flatten channels into the last axis where they must share one.
     Raises ValueError for an empty signal or one that isn't floating point.
     """
     if signal.shape[-1:].numel() == 0 or signal.ndim == 0 or not signal.is_floating_point():
-        raise ValueError(f'a level needs floating-point samples [..., time]; got {list(signal.shape)} {signal.dtype}')
+        raise ValueError(
+            f'signal must be floating point [..., time] and not empty; got {list(signal.shape)} {signal.dtype}'
+        )
     return 10 * torch.log10(signal.square().mean(-1))
 
 
 def set_level(signal: torch.Tensor, db: float | torch.Tensor) -> torch.Tensor:
-    """The signal `[..., time]` scaled to a level of `db` (number or `[...]`), in dB relative to full scale.
+    """Scale a signal `[..., time]` to a level of `db` (number or `[...]`), in dB relative to full scale.
 
-    Raises ValueError where a signal is silent or not finite: no gain sets its level.
+    Raises ValueError where a signal is silent or not finite.
     """
     level = level_db(signal)
     _require_finite(level, 'signal')
@@ -35,16 +37,17 @@ def _amplify(signal, gain_db):
 
 def _require_finite(level, name):
     if not torch.isfinite(level).all():
-        raise ValueError(f'{name} is silent or has NaN or infinite samples, and no gain sets its level: leave it out')
+        raise ValueError(f'{name} is silent or has NaN or infinite samples, so no gain can set its level; leave it out')
 
 # %% ../../nbs/dsp/mixing.ipynb #00000008
 def mix_at_snr(
     target: torch.Tensor, interference: torch.Tensor, snr_db: float | torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mixture of a target and an interference `snr_db` below it, and that scaled interference, both `[..., time]`.
+    """Mix a target with an interference at a signal-to-noise ratio.
 
-    `target`, `interference`: `[..., time]`, same shape; `snr_db`: number or `[...]`, in dB. Raises ValueError where
-    shapes differ or either signal is silent or not finite.
+    `target`, `interference`: `[..., time]`, same shape; `snr_db`: number or `[...]`, in dB.
+    Returns the mixture and the scaled interference, both `[..., time]`.
+    Raises ValueError where shapes differ or either signal is silent or not finite.
     """
     if target.shape != interference.shape:
         raise ValueError(

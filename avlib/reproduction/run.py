@@ -80,7 +80,8 @@ def kill_children() -> None:
 def run(notebook: str | Path, out: str | Path, parameters: dict) -> Path:
     """Execute `notebook` with `parameters` in the repository's root; write the executed copy to `out`.
 
-    Where a cell fails, the copy so far is kept beside it as `out` with `.failed.ipynb`, and papermill's error is raised.
+    Where a cell fails, the copy so far is kept beside it with the ending `.failed.ipynb`, and papermill's error is
+    raised.
     """
     import papermill
 
