@@ -240,7 +240,10 @@ def test_settings_of_moving_scenes_are_complete_and_accepted(profile, name):
     method = resolve(settings['method']).settings_class(**fourteen_classes(settings['settings']))
     start = Experiment('shapes', 'detector', profile).settings['settings']
     assert start['shapes'] == 21 and (profile == 'paper' or method.visual == start['visual'])
-    assert getattr(method, 'window_frames', 1) <= round(PARAMS['moving'][profile]['seconds'] * method.rate) // method.hop + 1
+    assert (
+        getattr(method, 'window_frames', 1)
+        <= round(PARAMS['moving'][profile]['seconds'] * method.rate) // method.hop + 1
+    )
 
 
 def test_asmp_has_the_settings_of_the_paper():

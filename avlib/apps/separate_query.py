@@ -100,7 +100,7 @@ class QuerySession:
 
     def _update(self, recording, estimates, presence):
         energy = estimates.square().sum(-1)  # [channel, query]
-        vectors = self.method.texts(self.queries)[1]
+        vectors = self.method.embed_texts(self.queries)[1]
         cosines = (self.method.embedding.audio(estimates, self.method.settings.rate) * vectors).sum(-1)
         self.energy += energy.sum(0).cpu()
         self.agreement += (energy * cosines).sum(0).cpu()

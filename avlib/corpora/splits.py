@@ -5,6 +5,7 @@ __all__ = ['assign_splits', 'split_names', 'split_indices']
 
 # %% ../../nbs/corpora/splits.ipynb #00000002
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,33 +13,43 @@ from .manifest import SPLITS
 
 # %% ../../nbs/corpora/splits.ipynb #00000005
 def assign_splits(
-    speakers: list, recordings: list, valid_speakers=(), test_speakers=(), held_out: float = 0.1, seed: int = 0
+    speakers: Sequence[str],
+    recordings: Sequence[str],
+    valid_speakers: Sequence[str] = (),
+    test_speakers: Sequence[str] = (),
+    held_out: float = 0.1,
+    seed: int = 0,
 ) -> list[str]:
-    """A split for each file, from its speaker ('' unknown) and recording, whatever the order of the files.
+    """Return the split of each file, given its speaker ('' if unknown) and recording; independent of their order.
 
-    `held_out`: the share of speakers, or of recordings, for validation and for test each.
-    Raises ValueError for unknown speakers, a share out of (0, 0.5), or too few recordings to have two in each split.
+    `held_out`: share of speakers, or of recordings, for validation and for test each.
+    Raises ValueError for unknown speakers, a share outside (0, 0.5), or too few recordings to have two in each split.
     """
     _check_choice(set(speakers), valid_speakers, test_speakers, held_out)
     named = {**dict.fromkeys(valid_speakers, 'valid'), **dict.fromkeys(test_speakers, 'test')}
     named = named or _draw_speakers(speakers, held_out, seed)
-    chosen = {}
+    drawn: dict[tuple[str, str], str] = {}
     for split in ('test', 'valid'):
         if list(named.values()).count(split) < 2:
-            chosen.update(_draw_recordings(split, speakers, recordings, {**named, **chosen}, held_out, seed))
-    splits = [named.get(s) or chosen.get((s, r), 'train') for s, r in zip(speakers, recordings)]
-    for split in SPLITS:
-        groups = {s or r for s, r, found in zip(speakers, recordings, splits) if found == split}
-        if len(groups) < 2:
-            raise ValueError(
-                f'the split "{split}" would hold {len(groups)} speaker(s) or recording(s), and mixing '
-                'needs two: add files, name other speakers for '
-                'validation and test, or hold out a larger share'
-            )
+            drawn |= _draw_recordings(split, speakers, recordings, {**named, **drawn}, held_out, seed)
+    pairs = list(zip(speakers, recordings, strict=True))
+    splits = [named.get(speaker) or drawn.get((speaker, recording), 'train') for speaker, recording in pairs]
+    _check_mixable(pairs, splits)
     return splits
 
+# %% ../../nbs/corpora/splits.ipynb #00000009
+def _check_mixable(pairs: list[tuple[str, str]], splits: list[str]) -> None:
+    "Check that each split has two speakers, or two recordings of unknown speakers."
+    for split in SPLITS:
+        groups = {speaker or recording for (speaker, recording), own in zip(pairs, splits, strict=True) if own == split}
+        if len(groups) < 2:
+            raise ValueError(
+                f'the split "{split}" would hold {len(groups)} speaker(s) or recording(s), and mixing needs two: '
+                'add files, name other speakers for validation and test, or hold out a larger share'
+            )
 
-def _check_choice(known, valid_speakers, test_speakers, held_out):
+
+def _check_choice(known: set[str], valid_speakers: Sequence, test_speakers: Sequence, held_out: float) -> None:
     for speaker in (*valid_speakers, *test_speakers):
         if not speaker or speaker not in known:
             raise ValueError(f'speaker "{speaker}" is unknown; there are {", ".join(sorted(known - {""})) or "none"}')
@@ -48,7 +59,8 @@ def _check_choice(known, valid_speakers, test_speakers, held_out):
         raise ValueError(f'held_out is a share between 0 and 0.5; got {held_out}')
 
 
-def _draw_speakers(speakers, held_out, seed, enough=8):
+def _draw_speakers(speakers: Sequence[str], held_out: float, seed: int, enough: int = 8) -> dict[str, str]:
+    "Draw test and validation speakers; none where there are fewer than `enough`."
     known = sorted(set(speakers) - {''})
     if len(known) < enough:
         return {}
@@ -57,10 +69,13 @@ def _draw_speakers(speakers, held_out, seed, enough=8):
     return {**dict.fromkeys(drawn[:count], 'test'), **dict.fromkeys(drawn[count : 2 * count], 'valid')}
 
 
-def _draw_recordings(split, speakers, recordings, taken, held_out, seed):
-    "A share of the recordings of each speaker that is left in training."
-    groups, chosen = defaultdict(set), {}
-    for speaker, recording in zip(speakers, recordings):
+def _draw_recordings(
+    split: str, speakers: Sequence[str], recordings: Sequence[str], taken: dict, held_out: float, seed: int
+) -> dict[tuple[str, str], str]:
+    "Draw a share of the recordings of each speaker that remains in training."
+    groups: dict[str, set] = defaultdict(set)
+    chosen = {}
+    for speaker, recording in zip(speakers, recordings, strict=True):
         if speaker not in taken and (speaker, recording) not in taken:
             groups[speaker].add(recording)
     for i, speaker in enumerate(sorted(groups)):
@@ -70,16 +85,25 @@ def _draw_recordings(split, speakers, recordings, taken, held_out, seed):
     return chosen
 
 # %% ../../nbs/corpora/splits.ipynb #b0000001
-def split_names(names, test: float, valid: float, *seed: int) -> dict[str, str]:
-    "A split for each name, drawn by `seed`: shares for test, and of the rest for validation, one at least of each that has a share, but always one for training."
+def split_names(names: Iterable[str], test: float, valid: float, *seed: int) -> dict[str, str]:
+    """Return the split of each name, drawn by `seed`.
+
+    `test`: share of the names; `valid`: share of the remaining ones. A share above 0 gives one name at least, as long
+    as one is left for training.
+    """
     drawn = np.random.default_rng(seed).permutation(sorted(names)).tolist()
     tests = min(max(1, round(test * len(drawn))), len(drawn) - 1) if test else 0
     valids = min(max(1, round(valid * (len(drawn) - tests))), len(drawn) - tests - 1) if valid else 0
-    return {name: 'test' if i < tests else 'valid' if i < tests + valids else 'train' for i, name in enumerate(drawn)}
+    splits = ['test'] * tests + ['valid'] * valids + ['train'] * (len(drawn) - tests - valids)
+    return dict(zip(drawn, splits, strict=True))
 
 
 def split_indices(count: int, held_out: float) -> list[str]:
-    "A split for each of so many: a share `held_out` for test, as many for validation, one at least of each, then training. Raises ValueError for fewer than three, or a share out of (0, 0.5)."
+    """Return the splits of `count` clips: first test, then validation, then training.
+
+    `held_out`: share for test and for validation each, one clip at least.
+    Raises ValueError for fewer than three clips, or a share outside (0, 0.5).
+    """
     if count < 3 or not 0 < held_out < 0.5:
         raise ValueError(f'three splits need three of each, and a share between 0 and 0.5; got {count} and {held_out}')
     held = max(1, round(held_out * count))

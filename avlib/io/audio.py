@@ -6,7 +6,7 @@ __all__ = ['AUDIO_SUFFIXES', 'FORMATS', 'AudioError', 'AudioInfo', 'audio_info',
 
 # %% ../../nbs/io/audio.ipynb #00000002
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from numbers import Integral
@@ -123,7 +123,7 @@ def read_audio(
     return _resample(path, signal, native, int(rate)), int(rate)
 
 
-def read_blocks(path: str | Path, frames: int) -> Iterator[torch.Tensor]:
+def read_blocks(path: str | Path, frames: int) -> Generator[torch.Tensor, None, None]:
     """Yield the samples of `path` in blocks `[channel, frames]`, the last one shorter, in bounded memory.
 
     Raises AudioError as `read_audio` does; for a damaged block when it is reached.

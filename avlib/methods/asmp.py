@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..synthesis.motion import DIRECTIONS
 from ..datasets.moving_pairs import visual_inputs
 from ..dsp.log_frequency import to_linear_frequency, to_log_frequency
-from .visual_separation import MaskVisualSeparator, logarithm
+from .visual_separation import MaskVisualSeparator, log_magnitude
 from ..models.resnet import ResNet18
 from ..models.scene_graph import IndependentObjects, SceneGraph, box_points, chamfer, rbf_adjacency
 from ..models.separator import SeparatorUNet
@@ -170,8 +170,8 @@ class Asmp(MaskVisualSeparator):
         embeddings = self.embeddings(
             {name: value.flatten(0, 1) for name, value in visual_inputs(batch).items()}, batch['label'].shape[2]
         )
-        masks = self._masks(logarithm(mixture), embeddings)
-        heard = logarithm(masks * mixture[:, None, None])
+        masks = self._masks(log_magnitude(mixture), embeddings)
+        heard = log_magnitude(masks * mixture[:, None, None])
         losses = {
             'consistency': F.cross_entropy(
                 self.class_head(heard.flatten(0, 2)), F.pad(batch['label'], (0, 1)).flatten()
@@ -218,7 +218,7 @@ class Asmp(MaskVisualSeparator):
 
     def class_probabilities(self, sounds) -> torch.Tensor:
         "Probabilities `[n, classes + 1]` of what separated sounds `[n, T]` are, the first being background."
-        return self.class_head(logarithm(self.spectrogram(sounds))).softmax(-1)
+        return self.class_head(log_magnitude(self.spectrogram(sounds))).softmax(-1)
 
     def directions(self, sounds, window) -> torch.Tensor:
         "Probabilities `[n, directions - 1]` of the ways that separated sounds `[n, T]` of objects move in their windows `[n]`, background, the last class, being none. Raises ValueError for a model that wasn't taught any."

@@ -10,15 +10,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..datasets.moving_pairs import visual_inputs
-from .visual_separation import MaskVisualSeparator, logarithm
+from .visual_separation import MaskVisualSeparator, flat_visual_inputs, log_magnitude
 from ..models.resnet import ResNet18
 from ..models.separator import SeparatorUNet
 
 # %% ../../nbs/methods/sound_of_pixels.ipynb #00000004
 @dataclass(frozen=True)
 class PixelSettings:
-    "`rate` in Hz, `n_fft` and `hop` in samples, `rows` of the warped spectrogram; `components` K; `visual`: of the encoder of frames (see `ResNet18`), `unet`: of what hears. The defaults are the paper's."
+    """Settings of Sound of Pixels; the defaults are the paper's.
+
+    `rate` in Hz, `n_fft` and `hop` in samples, `rows`: logarithmic frequency bins of the spectrogram.
+    `components`: K; `visual`: settings of the image encoder (see `ResNet18`); `unet`: of the `SeparatorUNet`.
+    """
 
     rate: int = 11025
     n_fft: int = 1022
@@ -28,48 +31,53 @@ class PixelSettings:
     visual: dict = field(default_factory=dict)
     unet: dict = field(default_factory=dict)
 
-
+# %% ../../nbs/methods/sound_of_pixels.ipynb #0000000a
 class SoundOfPixels(MaskVisualSeparator):
-    "Separation of videos by their frames, as a method: `loss(batch)` of `{'audio' [B, V, T], 'image' [B, V, 3, H, W]}`. The encoder of frames doesn't learn, what reads from it does."
+    """Separates the sounds of videos by one frame of each.
+
+    `loss` takes a batch `{'audio' [B, V, T], 'image' [B, V, 3, H, W]}`. The image encoder is frozen.
+    Source: Zhao et al. 2018, sections 3.1 and 3.2.
+    """
 
     settings_class = PixelSettings
 
     def __init__(self, settings: PixelSettings = PixelSettings()):
         super().__init__(settings)
+        components = settings.components
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual)}).requires_grad_(False)
-        self.pixel_head = nn.Conv2d(self.encoders['image'].channels, settings.components, 3, padding=1)
-        self.separator = SeparatorUNet(
-            **{'condition': settings.components, **settings.unet, 'outputs': settings.components}
-        )
-        self.condition = nn.Parameter(torch.zeros(self.separator.condition))  # at the bottleneck: the same for all
-        self.weight, self.bias = nn.Parameter(torch.ones(settings.components)), nn.Parameter(torch.zeros(()))
+        self.pixel_head = nn.Conv2d(self.encoders['image'].channels, components, 3, padding=1)
+        self.separator = SeparatorUNet(**{'condition': components, **settings.unet, 'outputs': components})
+        self.condition = nn.Parameter(torch.zeros(self.separator.condition))  # at the bottleneck, equal for all frames
+        self.weight = nn.Parameter(torch.ones(components))
+        self.bias = nn.Parameter(torch.zeros(()))
 
-    def component_weights(self, image) -> torch.Tensor:
-        "How much of each component frames `[n, 3, H, W]` sound like, `[n, K]` from 0 to 1."
+    def component_weights(self, image: torch.Tensor) -> torch.Tensor:
+        "Return the ratings `[n, K]` from 0 to 1 of the components by frames `[n, 3, H, W]`."
         with torch.no_grad():
             features = self.encoders['image'].eval()(image)
         return torch.sigmoid(self.pixel_head(features).amax((-2, -1)))
 
-    def logits(self, spectrogram, visual_inputs: dict) -> torch.Tensor:
-        "Of masks `[B, V, F, T]` of logarithmic magnitudes `[B, F, T]`."
-        components = self.separator.features(
-            self.separator.encode(spectrogram), self.condition.expand(len(spectrogram), 1, -1)
-        )[:, 0]
-        looks = self.component_weights(visual_inputs['image']).unflatten(0, (len(spectrogram), -1))
-        return torch.einsum('bvk,bkft->bvft', self.weight * looks, components) + self.bias
+    def components(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        "Return the components `[B, K, F, T]` of log magnitudes `[B, F, T]`."
+        condition = self.condition.expand(len(spectrogram), 1, -1)
+        return self.separator.features(self.separator.encode(spectrogram), condition)[:, 0]
 
-    def masks(self, spectrogram, visual_inputs: dict, objects: int = 1) -> torch.Tensor:
-        "`[B, V, 1, F, T]`: a video is one object. Raises ValueError for more."
+    def logits(self, spectrogram: torch.Tensor, visual_inputs: dict) -> torch.Tensor:
+        "Return the logits `[B, V, F, T]` of the masks for log magnitudes `[B, F, T]`."
+        components = self.components(spectrogram)
+        ratings = self.component_weights(visual_inputs['image']).unflatten(0, (len(spectrogram), -1))
+        return torch.einsum('bvk,bkft->bvft', self.weight * ratings, components) + self.bias
+
+    def masks(self, spectrogram: torch.Tensor, visual_inputs: dict, objects: int = 1) -> torch.Tensor:
+        "Return masks `[B, V, 1, F, T]`; a video counts as one object. Raises ValueError for more objects."
         if objects != 1:
-            raise ValueError(f'the sound of pixels knows one object a video; got {objects}')
+            raise ValueError(f'objects: {objects}; Sound of Pixels separates one object a video; pass 1')
         return torch.sigmoid(self.logits(spectrogram, visual_inputs))[:, :, None]
 
-    def loss(self, batch) -> dict:
-        "Cross-entropy of masks with which video is the loudest, as `total`."
+    def loss(self, batch: dict) -> dict:
+        "Return the weighted cross-entropy of the masks with the loudest video of each bin, as `total`."
         magnitudes, mixture = self.spectrogram(batch['audio']), self.spectrogram(batch['audio'].mean(1))
         loudest = (magnitudes == magnitudes.amax(1, keepdim=True)).float()
-        logits = self.logits(
-            logarithm(mixture), {name: value.flatten(0, 1) for name, value in visual_inputs(batch).items()}
-        )
+        logits = self.logits(log_magnitude(mixture), flat_visual_inputs(batch))
         weight = torch.log1p(mixture).clamp(1e-3, 10)[:, None]
         return {'total': F.binary_cross_entropy_with_logits(logits, loudest, weight.expand_as(logits))}

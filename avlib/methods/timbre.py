@@ -108,13 +108,13 @@ class TimbreSeparation(QueriedSeparation):
         own = tagging_loss(self.classifier, batch, self.settings.rate)
         return terms | {'total': terms['total'] + own, 'classifier': own.detach()}
 
-    def _contrast(self, sounds, vectors, texts, mixture, mixtures):
-        "The classifier's loss for each of the mixtures; its weights are fixed here."
+    def contrast(self, sounds, texts, mixture_index, n_mixtures):
+        "Return the classifier's loss for each mixture, `[n_mixtures]`; its weights are fixed here."
         fixed = {name: weight.detach() for name, weight in self.classifier.named_parameters()}
         with torch.autocast(sounds.device.type, enabled=False):
             logits = functional_call(
                 self.classifier, fixed, (sounds.to(self.log_temperature.dtype), self.settings.rate)
             )
         return mean_of_mixtures(
-            classification_loss(logits, self.classifier.targets([[text] for text in texts])), mixture, mixtures
+            classification_loss(logits, self.classifier.targets([[text] for text in texts])), mixture_index, n_mixtures
         )

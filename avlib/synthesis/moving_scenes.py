@@ -13,7 +13,7 @@ import torch
 from ..corpora.asiw import WINDOW_FRAMES
 from .motion import direction_class
 from .scenes import Scene, SceneSettings, Thing, draw_scene, render_clip, visible_shares
-from ..dsp.moving_sound import Acoustics, hear_moving
+from ..dsp.moving_sound import Acoustics, record_moving_source
 
 # %% ../../nbs/synthesis/moving_scenes.ipynb #00000005
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MotionSettings:
     rest: float = 0.15
     camera: float = 0.0
     still: tuple = (0.03, 0.03, 0.05)
-    acoustics: dict = field(default_factory=lambda: {'height': 4.5})
+    acoustics: dict = field(default_factory=lambda: {'microphone_height': 4.5})
 
     def __post_init__(self):
         if not (self.metres > 0 and 0 <= self.rest <= 1 and self.camera >= 0 and min(self.still) >= 0):
@@ -62,7 +62,7 @@ def _can_be(thing, motion):
     "Whether a thing stays before the camera and, if it sounds, above the floor."
     (_, y0, z0), (_, y1, z1) = path_of(thing, 2, motion.metres).tolist()
     return min(z0, z1) > 0.2 * motion.metres and (
-        not thing.sounding or max(y0, y1) < 0.98 * Acoustics(**motion.acoustics).height
+        not thing.sounding or max(y0, y1) < 0.98 * Acoustics(**motion.acoustics).microphone_height
     )
 
 
@@ -106,7 +106,7 @@ def path_of(thing: Thing, samples: int, metres: float) -> torch.Tensor:
 
 def hear_thing(thing: Thing, signal, rate: int, motion: MotionSettings) -> torch.Tensor:
     "A thing's `signal [T]` as the microphone hears it, as loud as at a distance of one unit where that is how far it is."
-    return motion.metres * hear_moving(
+    return motion.metres * record_moving_source(
         signal, path_of(thing, len(signal), motion.metres), rate, Acoustics(**motion.acoustics)
     )
 

@@ -12,6 +12,18 @@ METHODS = {  # old name of a method -> its name today
     'avlib.methods.unasked:UnaskedSeparation': 'avlib.methods.unconditional_separation:UnconditionalSeparation',
 }
 SETTINGS = {  # method today -> {old setting: its name today}; a dot leads into nested settings
+    'avlib.methods.queried_separation:QueriedSeparation': {
+        'singles': 'single_source_input',
+        'known_alpha': 'supervised_alpha',
+    },
+    'avlib.methods.timbre:TimbreSeparation': {
+        'singles': 'single_source_input',
+        'known_alpha': 'supervised_alpha',
+    },
+    'avlib.methods.timbre:TimbreTraining': {
+        'singles': 'single_source_input',
+        'known_alpha': 'supervised_alpha',
+    },
     'avlib.methods.asmp:Asmp': {
         'company': 'use_scene_graph',
         'space': 'use_distances',
