@@ -209,7 +209,8 @@ def add(
     root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora'),
 ):
     "Make a corpus of your own recordings."
-    from avlib.corpora.folder import add_corpus, check_corpus
+    from avlib.corpora.corpus_check import check_corpus
+    from avlib.corpora.folder import add_corpus
 
     added = add_corpus(
         folder,
@@ -237,11 +238,11 @@ def check(
     root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora'),
 ):
     "Read a corpus through, and tell what it holds and what is wrong."
-    from avlib.corpora.folder import check_corpus
+    from avlib.corpora.corpus_check import check_corpus
     from avlib.corpora.links import read_link
 
     linked = read_link(root / name)
-    typer.echo(_found(linked, linked.find()) if linked else check_corpus(name, root))
+    typer.echo(_found(linked, linked.items()) if linked else check_corpus(name, root))
 
 
 def _link_listed(kind, folder, root, options):
@@ -272,7 +273,7 @@ def _link_videos(kind, folder, root, options):
 
 
 def _found(link, found):
-    return f'{link.name}: {len(found)} {"mixtures" if link.mixed else "utterances"} in {link.root}'
+    return f'{link.name}: {len(found)} {"mixtures" if link.has_mixtures else "utterances"} in {link.root}'
 
 
 @data.command()
@@ -319,7 +320,7 @@ def link(
         return _link_videos(kind, folder, root, options)
     linked, found = link_corpus(kind, folder, root, **options)
     typer.echo(
-        f'{_found(linked, found)}; next: make repro PROFILE={"paper" if linked.known else "small"} CORPUS={linked.name}'
+        f'{_found(linked, found)}; next: make repro PROFILE={"paper" if linked.has_sources else "small"} CORPUS={linked.name}'
     )
 
 
@@ -330,7 +331,7 @@ def digits(
     root: Annotated[Path, typer.Option(help='where corpora lie')] = Path('data/corpora'),
 ):
     "Make a corpus of digits spoken by embedded voices; scenes with it hold handwritten digits."
-    from avlib.corpora.folder import check_corpus
+    from avlib.corpora.corpus_check import check_corpus
     from avlib.synthesis.spoken_digits import add_digits
 
     add_digits(name, root, rate)

@@ -99,7 +99,7 @@ class Experiment(Entry):
 
     @property
     def init_from(self) -> list['Experiment']:
-        "The experiments, of the same seed, with whose weights this one begins; the setting has one or more `[PAPER/]NAME`."
+        "The experiments, of the same seed, with whose weights this one begins: one or more `[PAPER/]NAME`."
         names = self.settings.get('init_from', [])
         parts = [name.rpartition('/') for name in ([names] if isinstance(names, str) else names)]
         return [replace(self, paper=paper or self.paper, name=name) for paper, _, name in parts]

@@ -154,7 +154,8 @@ def train(method, data, validate: Callable, settings: TrainSettings, folder, car
     epoch, higher is better; or a dictionary with `score` and more for the log.
     `card`: what the model's card shall record; its entries identify the run, all but `commit`.
     The folder then has the weights of the best epoch, or of the last one (`model.safetensors`, `model.json`), the last
-    state (`last.safetensors`) and `log.jsonl`. A run that is killed at any moment and started again gives the same files.
+    state (`last.safetensors`) and `log.jsonl`. A run that is killed at any moment and started again gives the same
+    files.
     Raises FloatingPointError where the loss is no longer finite.
     """
     folder, card = Path(folder), card or {}
