@@ -99,7 +99,7 @@ def link_corpus(kind: str, root, corpora='data/corpora', **options) -> tuple[Lin
         raise ManifestError(
             f'{folder} exists; remove it to link the corpus again, or, where this is another one, rename its folder'
         )
-    found = link.find()
+    found = link.items()
     write_json(folder / 'link.json', asdict(link))
     return link, found
 

@@ -92,10 +92,15 @@ def split_names(names: Iterable[str], test: float, valid: float, *seed: int) -> 
     as one is left for training.
     """
     drawn = np.random.default_rng(seed).permutation(sorted(names)).tolist()
-    tests = min(max(1, round(test * len(drawn))), len(drawn) - 1) if test else 0
-    valids = min(max(1, round(valid * (len(drawn) - tests))), len(drawn) - tests - 1) if valid else 0
+    tests = _held_out_count(test, len(drawn))
+    valids = _held_out_count(valid, len(drawn) - tests)
     splits = ['test'] * tests + ['valid'] * valids + ['train'] * (len(drawn) - tests - valids)
     return dict(zip(drawn, splits, strict=True))
+
+
+def _held_out_count(share: float, count: int) -> int:
+    "Return the number of names that a share holds out: one at least, but never all."
+    return max(min(max(1, round(share * count)), count - 1), 0) if share else 0
 
 
 def split_indices(count: int, held_out: float) -> list[str]:

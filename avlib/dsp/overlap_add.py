@@ -5,39 +5,41 @@ __all__ = ['windows', 'align', 'overlap_add', 'separate_long']
 
 # %% ../../nbs/dsp/overlap_add.ipynb #00000002
 from collections.abc import Callable, Iterable, Iterator
+
 import torch
+
 from .assignment import best_assignment
 
 # %% ../../nbs/dsp/overlap_add.ipynb #00000005
 def windows(blocks: Iterable[torch.Tensor], window: int, hop: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """Successive windows of a stream of `blocks [..., n]`, as (index of the first sample, `[..., window]`).
+    """Yield successive windows of a stream of `blocks [..., n]`, as (index of the first sample, `[..., window]`).
 
-    A stream shorter than `window` gives one window, as short as the stream. Raises ValueError for a stream without
-    samples.
+    A stream shorter than `window` gives one window, as short as the stream.
+    Raises ValueError for a stream without samples.
     """
-    kept, count, start = [], 0, 0
+    buffer, count, start = [], 0, 0
     for block in blocks:
-        kept.append(block)
+        buffer.append(block)
         count += block.shape[-1]
         if count < window + hop:
             continue
-        stream = torch.cat(kept, -1)
+        stream = torch.cat(buffer, -1)
         while stream.shape[-1] >= window + hop:
             yield start, stream[..., :window]
             start, stream = start + hop, stream[..., hop:]
-        kept, count = [stream.clone()], stream.shape[-1]
+        buffer, count = [stream.clone()], stream.shape[-1]
     if count == 0:
-        raise ValueError('nothing to separate: the recording has no samples')
-    stream = torch.cat(kept, -1)
+        raise ValueError('the recording has no samples; pass a recording with sound')
+    stream = torch.cat(buffer, -1)
     yield start, stream[..., :window]
     if count > window:
         yield start + count - window, stream[..., -window:]
 
 # %% ../../nbs/dsp/overlap_add.ipynb #00000008
 def align(previous: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
-    """Estimates `[..., source, time]`, their start in the order nearest to `previous [..., source, overlap]`.
+    """Reorder estimates `[..., source, time]` so that their start matches `previous [..., source, overlap]`.
 
-    Where the overlap is silent nothing tells the sources apart, and the order stays.
+    Where the overlap is silent, the order stays.
     """
     score = torch.einsum('...rt,...mt->...rm', previous, estimates[..., : previous.shape[-1]])
     order = best_assignment(score)
@@ -53,50 +55,59 @@ def overlap_add(
 ) -> Iterator[torch.Tensor]:
     """Separate a stream of any length in overlapping windows, in memory that depends on the window only.
 
-    `separate`: any model, `[..., window] -> [..., source, window]`; call it under `torch.no_grad()`, or it keeps
-    what its gradient needs. `blocks`: the mixture in pieces `[..., n]` of any sizes, as a file reader yields them.
-    `ordered`: the sources come in the same order in every window, as answers to queries do; else they are put in the
-    order of the window before. `window`, `hop`: in samples, `window / 2 <= hop < window`. Yields estimates `[..., source, n]` in order, as many
-    samples in all as came in. Raises ValueError for a window or hop outside these limits, an empty stream, and
-    estimates of another shape or with NaN.
+    `separate`: any model, `[..., window] -> [..., source, window]`; call it under `torch.no_grad()` to save memory.
+    `blocks`: the mixture in pieces `[..., n]` of any sizes, as a file reader yields them.
+    `window`, `hop`: in samples, `window / 2 <= hop < window`.
+    `ordered`: the model returns sources in the same order in every window, as for queries; else they are aligned.
+    Yields estimates `[..., source, n]` in order, with as many samples in all as the mixture.
+    Raises ValueError for a window or hop outside these limits, an empty stream, and estimates of another shape or
+    with NaN.
     """
     if not (window > 0 and window <= 2 * hop < 2 * window):
         raise ValueError(f'overlap-add needs window / 2 <= hop < window, in samples; got window={window}, hop={hop}')
     done, tail = 0, None
     for start, mixture in windows(blocks, window, hop):
-        fresh = _separated(separate, mixture, window, tail)[..., done - start :]
-        tail = fresh if tail is None else _join(tail, fresh if ordered else align(tail, fresh))
+        current = _separate_window(separate, mixture, window, tail)[..., done - start :]
+        tail = current if tail is None else _join(tail, current if ordered else align(tail, current))
         ready = max(start + hop - done, 0)
         if ready:
             yield tail[..., :ready]
         done, tail = done + min(ready, tail.shape[-1]), tail[..., ready:].clone()
-    if tail.shape[-1]:
+    if tail is not None and tail.shape[-1]:
         yield tail
 
 
 def separate_long(
     separate: Callable[[torch.Tensor], torch.Tensor], mixture: torch.Tensor, window: int, hop: int
 ) -> torch.Tensor:
-    "Estimates `[..., source, time]` of a mixture `[..., time]` that is in memory already; see `overlap_add`."
+    "Separate a mixture `[..., time]` in memory into estimates `[..., source, time]`; see `overlap_add`."
     return torch.cat(list(overlap_add(separate, [mixture], window, hop)), -1)
 
 
-def _separated(separate, mixture, window, tail):
-    "Estimates `[..., source, time]` of a mixture `[..., time]`, which is zero-padded to a window for the model."
+def _separate_window(separate, mixture, window, tail):
+    "Separate a mixture `[..., time]`, zero-padded to a window, into estimates `[..., source, time]`."
     time = mixture.shape[-1]
     estimates = separate(torch.nn.functional.pad(mixture, (0, window - time)))
-    sources = tail.shape[-2] if tail is not None else estimates.shape[-2] if estimates.ndim > mixture.ndim else 'source'
-    expected = [*mixture.shape[:-1], sources, window]
-    if list(estimates.shape) != expected:
-        raise ValueError(f'the model gave {list(estimates.shape)} where {expected} was expected')
+    _check_estimates(estimates, mixture, window, tail)
     return estimates[..., :time]
 
 
-def _join(tail, fresh):
-    "The new window's estimates faded in over the previous one's tail."
-    if not torch.isfinite(fresh).all():
-        raise ValueError('the model gave NaN or infinity')
+def _check_estimates(estimates, mixture, window, tail):
+    sources = 'source'
+    if tail is not None:
+        sources = tail.shape[-2]
+    elif estimates.ndim > mixture.ndim:
+        sources = estimates.shape[-2]
+    expected = [*mixture.shape[:-1], sources, window]
+    if list(estimates.shape) != expected:
+        raise ValueError(f'separate returned {list(estimates.shape)}; expected {expected}')
+
+
+def _join(tail, current):
+    "Cross-fade from the tail of the previous window to the current one."
+    if not torch.isfinite(current).all():
+        raise ValueError('separate returned NaN or infinity; check the model and its input')
     overlap = tail.shape[-1]
-    phase = (torch.arange(overlap, dtype=fresh.dtype, device=fresh.device) + 0.5) / overlap * torch.pi / 2
-    faded = tail * phase.cos().square() + fresh[..., :overlap] * phase.sin().square()
-    return torch.cat([faded, fresh[..., overlap:]], -1)
+    phase = (torch.arange(overlap, dtype=current.dtype, device=current.device) + 0.5) / overlap * torch.pi / 2
+    faded = tail * phase.cos().square() + current[..., :overlap] * phase.sin().square()
+    return torch.cat([faded, current[..., overlap:]], -1)
