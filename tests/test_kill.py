@@ -45,7 +45,7 @@ def prepared(smoke, tmp_path_factory):
     tree = copy_run(smoke[0], tmp_path_factory.mktemp('prepared') / 'tree')
     for made in ('runs/speech/smoke/train', 'runs/speech/smoke/notebooks'):
         shutil.rmtree(tree / made)
-    change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(epochs=EPOCHS, steps=STEPS))
+    change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(epochs=EPOCHS, steps_per_epoch=STEPS))
     return tree
 
 

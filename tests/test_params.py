@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from avlib.datasets.mixtures import MixtureSettings, PreparedMixtures
+from avlib.datasets.base import PreparedData
+from avlib.datasets.mixtures import MixtureSettings
 from avlib.datasets.moving_pairs import MovingPairs
-from avlib.training.checkpoints import build_method, resolve
-from avlib.training.experiments import Experiment
+from avlib.training.registry import build_method, resolve
+from avlib.training.experiments import Experiment, initial_method
 from avlib.training.trainer import TrainSettings
 
 PARAMS = yaml.safe_load((Path(__file__).parent.parent / 'params.yaml').read_text())
@@ -32,7 +33,7 @@ def data_classes(settings) -> set[str]:
 
 @pytest.mark.parametrize('name', sorted(data_classes(PARAMS)))
 def test_data_tells_all_that_experiments_ask_of_it(name):
-    assert issubclass(resolve(name), PreparedMixtures)
+    assert issubclass(resolve(name), PreparedData)
 
 
 @pytest.mark.parametrize('profile, name', PLANNED)
@@ -65,7 +66,7 @@ def test_bootstrapping_has_the_settings_of_the_paper():
     train = settings['train']
     assert (
         train['epochs'],
-        train['steps'] * train['batch'],
+        train['steps_per_epoch'] * train['batch'],
         train['batch'],
         train['learning_rate'],
         train['patience'],
@@ -89,7 +90,7 @@ def test_published_corpora_have_the_settings_of_the_paper(corpus, seconds, kerne
     """Section 4 and appendix B: 200,000 steps of 256 mixtures of mixtures, Adam at 1e-3."""
     settings = Experiment('mixit', '2src-p100', 'paper', corpus).settings
     train, tdcn = settings['train'], settings['settings']['tdcn']
-    assert (train['epochs'] * train['steps'], train['batch'], train['learning_rate']) == (200_000, 256, 1e-3)
+    assert (train['epochs'] * train['steps_per_epoch'], train['batch'], train['learning_rate']) == (200_000, 256, 1e-3)
     assert (settings['mixtures']['seconds'], tdcn['kernel'], tdcn['blocks'], tdcn['basis']) == (
         seconds,
         kernel,
@@ -135,7 +136,7 @@ def test_settings_of_separation_of_labelled_mixtures_are_complete_and_accepted(p
     classes = {'classes': ('violin', 'drum')} if settings['settings'].get('classes') == 'corpus' else {}
     method = resolve(settings['method']).settings_class(**{**settings['settings'], **classes})
     assert getattr(method, 'rate', rate) == rate and 0 <= settings['supervised'] <= 1
-    for start in run.starts:
+    for start in run.init_from:
         assert start.settings['stage'] in ('start', 'embedding')
         assert start.name in PARAMS['profiles'][profile]['bimodal_starts'] + ['small'], (
             f'{name} starts from what the profile does not train'
@@ -150,7 +151,7 @@ def test_methods_without_a_query_have_the_network_of_the_others_and_as_many_step
         )
         assert {**unasked['settings']['unet'], 'condition': None} == {**asked['settings']['unet'], 'condition': None}
         steps = lambda *runs: sum(
-            run['train']['epochs'] * run['train']['steps'] * run['train']['batch'] for run in runs
+            run['train']['epochs'] * run['train']['steps_per_epoch'] * run['train']['batch'] for run in runs
         )
         assert steps(unasked) == steps(asked, start)
 
@@ -186,7 +187,7 @@ def test_localization_settings_are_complete_and_accepted(profile, name):
     start = Experiment('shapes', 'shapes', profile).settings['settings']
     assert (
         method.object_guidance
-        and settings['train']['keep'] == 'last'
+        and settings['train']['checkpoint'] == 'last'
         and PARAMS['scenes'][profile]['most'] + start['shapes'] == 21
     )
     if profile != 'paper':
@@ -199,7 +200,7 @@ def test_localization_has_the_settings_of_the_paper():
     "Section 5.1: 144,000 pairs in batches of 128, 20 epochs, Adam at 1e-4 with weight decay 1e-4, 3 s at 22,050 Hz, frames of 224 pixels."
     settings = Experiment('slavc', 'slavc', 'paper').settings
     train, method = settings['train'], build_method(settings['method'], settings['settings']).settings
-    assert (train['epochs'], train['steps'] * train['batch'], train['learning_rate'], train['weight_decay']) == (
+    assert (train['epochs'], train['steps_per_epoch'] * train['batch'], train['learning_rate'], train['weight_decay']) == (
         20,
         144_000,
         1e-4,
@@ -222,7 +223,7 @@ def test_localization_has_the_settings_of_the_paper():
 
 def test_the_papers_localizer_asks_for_the_weights_it_starts_from():
     with pytest.raises(ValueError, match='resnet18-f37072fd.pth: there is no such file; download'):
-        Experiment('slavc', 'slavc', 'paper').method()
+        initial_method(Experiment('slavc', 'slavc', 'paper'))
 
 
 def fourteen_classes(settings: dict) -> dict:
@@ -262,6 +263,6 @@ def test_asmp_has_the_settings_of_the_paper():
     ) == (11025, 1022, 256, 256, 14, 10, 25, (1.0, 1.0, 0.5, 0.05))
     assert (
         round(method.rate * PARAMS['moving']['paper']['seconds']) in range(65_530, 65_540)
-        and settings['train']['epochs'] * settings['train']['steps'] == 30_000
+        and settings['train']['epochs'] * settings['train']['steps_per_epoch'] == 30_000
         and settings['train']['batch'] == 10
     )

@@ -13,8 +13,8 @@ import torch
 import yaml
 from torch.utils.data import default_collate
 
-from avlib.training.checkpoints import build_method
-from avlib.training.experiments import Experiment
+from avlib.training.registry import build_method
+from avlib.training.experiments import Experiment, training_data
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run
 
 PAPERS = {
@@ -282,13 +282,13 @@ def test_every_experiment_on_labelled_clips_takes_a_step_and_fits_what_it_starts
         ('asmp', 'asmp_experiments'),
     ):
         for run_ in (Experiment(paper, name, 'smoke', PAPERS.get(paper, 'music')) for name in small[kind]):
-            method, data = build_method(run_.settings['method'], run_.method_settings), run_.training_data()
+            method, data = build_method(run_.settings['method'], run_.method_settings), training_data(run_)
             loss = method.train().loss(default_collate([data[0], data[1]]))['total']
             loss.backward()
             assert torch.isfinite(loss) and any(
                 weight.grad is not None and weight.grad.any() for weight in method.parameters()
             ), run_
-            for start in run_.starts:
+            for start in run_.init_from:
                 own, given = (
                     method.state_dict(),
                     build_method(start.settings['method'], start.method_settings).state_dict(),

@@ -4,17 +4,21 @@
 __all__ = ['PublishedMixture', 'wsj0_2mix', 'libri2mix', 'librispeech', 'stereo_folder']
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000002
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..io.audio import AUDIO_SUFFIXES, audio_info
+from ..io.audio import AUDIO_SUFFIXES, AudioInfo, audio_info
 from .manifest import Clip, ManifestError
 from .splits import assign_splits
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000005
 @dataclass(frozen=True)
 class PublishedMixture:
-    "A mixture of a published corpus: files of mixture, sources and noise (None: without), speakers in the order of the sources; `rate` in Hz, `frames` and `channels`."
+    """A mixture of a published corpus: files of mixture, sources and noise (None if there is none), and `speakers`.
+
+    Speakers have the order of the sources; `rate` in Hz.
+    """
 
     id: str
     split: str
@@ -27,198 +31,211 @@ class PublishedMixture:
     noise: Path | None = None
 
 
-def _list_mixtures(folder: Path, split: str, kind: str, parts: tuple, rate: int, speakers) -> list[PublishedMixture]:
-    "All of one split: `folder/kind/NAME.wav` beside `folder/PART/NAME.wav` for all `parts`."
-    names = _wav_names(folder / kind)
-    for part in parts:
-        if lacking := sorted(names ^ _wav_names(folder / part)):
-            raise ManifestError(
-                f'{folder}: {kind} and {part} must hold the same files; {len(lacking)} are in one alone, the first is {lacking[0]}: make the corpus anew'
-            )
-    return [_mixture(folder, split, kind, parts, name, rate, speakers) for name in sorted(names)]
+@dataclass(frozen=True)
+class _SplitFolder:
+    "A folder with the mixtures of one split, `kind/NAME.wav`, and their sources and noise, `PART/NAME.wav`."
 
+    folder: Path
+    split: str
+    kind: str
+    parts: tuple[str, ...]
+    rate: int
+    speakers: Callable[[Path], tuple[str, ...]]  # by the path of a mixture
 
-def _wav_names(folder):
+    def mixtures(self) -> list[PublishedMixture]:
+        names = _wav_names(self.folder / self.kind)
+        for part in self.parts:
+            if unmatched := sorted(names ^ _wav_names(self.folder / part)):
+                raise ManifestError(
+                    f'{self.folder}: {self.kind} and {part} must hold the same files; {len(unmatched)} are in one '
+                    f'alone, the first is {unmatched[0]}; make the corpus again'
+                )
+        return [self._mixture(name) for name in sorted(names)]
+
+    def _mixture(self, name: str) -> PublishedMixture:
+        path, paths = self.folder / self.kind / name, {part: self.folder / part / name for part in self.parts}
+        info = audio_info(path)
+        for file in (path, *paths.values()):
+            _check_format(file, info, self.rate)
+        noise = paths.pop('noise', None)
+        shape = {'rate': self.rate, 'frames': info.frames, 'channels': info.channels}
+        identifier = f'{self.split}-{path.stem}'
+        return PublishedMixture(
+            identifier, self.split, path, tuple(paths.values()), self.speakers(path), noise=noise, **shape
+        )
+
+# %% ../../nbs/corpora/speech_layouts.ipynb #00000015
+def _wav_names(folder: Path) -> set[str]:
     names = {path.name for path in folder.glob('*.wav')}
     if not names:
         raise ManifestError(
-            f'{folder}: holds no WAV files; give the folder that the corpus was made in, and the rate, mode and kind that were made'
+            f'{folder}: holds no WAV files; give the folder of the corpus, and the rate, mode and kind that it has'
         )
     return names
 
 
-def _mixture(folder, split, kind, parts, name, rate, speakers):
-    infos = {part: audio_info(folder / part / name) for part in (kind, *parts)}
-    whole = infos[kind]
-    for part, info in infos.items():
-        if info.rate != rate:
-            raise ManifestError(
-                f'{folder / part / name}: has {info.rate} Hz where {rate} are asked for; give the rate of the files'
-            )
-        if (info.frames, info.channels) != (whole.frames, whole.channels):
-            raise ManifestError(
-                f"{folder / part / name}: {info.frames} frames of {info.channels} channel(s) do not fit the mixture's {whole.frames} of {whole.channels}: make the corpus anew"
-            )
-    noise = folder / 'noise' / name if 'noise' in parts else None
-    sources = tuple(folder / part / name for part in parts if part != 'noise')
-    return PublishedMixture(
-        f'{split}-{Path(name).stem}',
-        split,
-        folder / kind / name,
-        sources,
-        speakers(folder, name),
-        rate,
-        whole.frames,
-        whole.channels,
-        noise,
-    )
+def _check_format(file: Path, mixture: AudioInfo, rate: int) -> None:
+    "Check rate and length of a file against those of its mixture."
+    info = audio_info(file)
+    if info.rate != rate:
+        raise ManifestError(f'{file}: has {info.rate} Hz where {rate} are expected; give the rate of the files')
+    if (info.frames, info.channels) != (mixture.frames, mixture.channels):
+        raise ManifestError(
+            f'{file}: {info.frames} frames of {info.channels} channel(s) do not fit the '
+            f"mixture's {mixture.frames} of {mixture.channels}; make the corpus again"
+        )
 
 
-def _choose(value, choices, what):
+def _check_option(name: str, value: object, choices: tuple) -> None:
     if value not in choices:
-        raise ValueError(f'{what} is one of {", ".join(map(str, choices))}; got {value!r}')
+        raise ValueError(f'{name} is one of {", ".join(map(str, choices))}; got {value!r}')
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000007
-def wsj0_2mix(root, rate: int = 8000, mode: str = 'min', room: str = '') -> list[PublishedMixture]:
-    """All mixtures of WSJ0-2mix below `root`, which holds `2speakers` (or `2speakers_ROOM`).
+def wsj0_2mix(root: str | Path, rate: int = 8000, mode: str = 'min', room: str = '') -> list[PublishedMixture]:
+    """List all mixtures of WSJ0-2mix below `root`, which holds `2speakers` (or `2speakers_ROOM`).
 
-    `rate`: 8000 or 16000 Hz. `mode`: 'min', cut to the shorter utterance, or 'max'. `room`: '' for the single-channel corpus, 'anechoic' or 'reverb' for the
-    spatialized one. Raises ManifestError where files are missing or do not fit, ValueError for other choices.
+    `rate`: 8000 or 16000 Hz. `mode`: 'min', cut to the shorter utterance, or 'max'.
+    `room`: '' for the single-channel corpus, 'anechoic' or 'reverb' for the spatialized one.
+    Raises ManifestError where files are missing or do not fit, ValueError for other options.
     """
-    _choose(rate, (8000, 16000), 'rate')
-    _choose(mode, ('min', 'max'), 'mode')
-    _choose(room, ('', 'anechoic', 'reverb'), 'room')
-    folder = Path(root) / ('2speakers' + f'_{room}' * bool(room)) / f'wav{rate // 1000}k' / mode
-    return [
-        mixture
-        for split, short in (('train', 'tr'), ('valid', 'cv'), ('test', 'tt'))
-        for mixture in _list_mixtures(folder / short, split, 'mix', ('s1', 's2'), rate, _wsj_speakers)
-    ]
+    _check_option('rate', rate, (8000, 16000))
+    _check_option('mode', mode, ('min', 'max'))
+    _check_option('room', room, ('', 'anechoic', 'reverb'))
+    folder = Path(root) / (f'2speakers_{room}' if room else '2speakers') / f'wav{rate // 1000}k' / mode
+    mixtures = []
+    for split, short in (('train', 'tr'), ('valid', 'cv'), ('test', 'tt')):
+        mixtures += _SplitFolder(folder / short, split, 'mix', ('s1', 's2'), rate, _wsj_speakers).mixtures()
+    return mixtures
 
 
-def _wsj_speakers(folder, name):
-    parts = Path(name).stem.split('_')
+def _wsj_speakers(path: Path) -> tuple[str, ...]:
+    parts = path.stem.split('_')
     if len(parts) != 4:
         raise ManifestError(
-            f'{folder / "mix" / name}: the name is not of the form UTTERANCE_LEVEL_UTTERANCE_LEVEL.wav; take the names that the corpus was made with'
+            f'{path}: the name is not of the form UTTERANCE_LEVEL_UTTERANCE_LEVEL.wav; use the original names'
         )
     return parts[0][:3], parts[2][:3]
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #0000000c
 def libri2mix(
-    root, rate: int = 16000, mode: str = 'min', noisy: bool = False, train: str = 'train-360'
+    root: str | Path, rate: int = 16000, mode: str = 'min', noisy: bool = False, train: str = 'train-360'
 ) -> list[PublishedMixture]:
-    """All mixtures of Libri2Mix below `root`, the folder `Libri2Mix` or the one that holds it.
+    """List all mixtures of Libri2Mix below `root`, the folder `Libri2Mix` or its parent.
 
-    `rate`: 8000 or 16000 Hz. `mode`: 'min' or 'max'. `noisy`: with noise (`mix_both`), or clean (`mix_clean`). `train`: 'train-100' or 'train-360'.
-    Raises ManifestError where files are missing or do not fit, ValueError for other choices.
+    `rate`: 8000 or 16000 Hz. `mode`: 'min' or 'max'. `noisy`: with noise (`mix_both`) or without (`mix_clean`).
+    `train`: 'train-100' or 'train-360'.
+    Raises ManifestError where files are missing or do not fit, ValueError for other options.
     """
-    _choose(rate, (8000, 16000), 'rate')
-    _choose(mode, ('min', 'max'), 'mode')
-    _choose(train, ('train-100', 'train-360'), 'train')
-    folder = _within(root, 'Libri2Mix') / f'wav{rate // 1000}k' / mode
+    _check_option('rate', rate, (8000, 16000))
+    _check_option('mode', mode, ('min', 'max'))
+    _check_option('train', train, ('train-100', 'train-360'))
+    folder = _subfolder(root, 'Libri2Mix') / f'wav{rate // 1000}k' / mode
     kind, parts = ('mix_both', ('s1', 's2', 'noise')) if noisy else ('mix_clean', ('s1', 's2'))
-    return [
-        mixture
-        for split, name in (('train', train), ('valid', 'dev'), ('test', 'test'))
-        for mixture in _list_mixtures(folder / name, split, kind, parts, rate, _libri_speakers)
-    ]
+    mixtures = []
+    for split, name in (('train', train), ('valid', 'dev'), ('test', 'test')):
+        mixtures += _SplitFolder(folder / name, split, kind, parts, rate, _libri_speakers).mixtures()
+    return mixtures
 
 
-def _within(root, name):
-    "The folder `name` in `root`, or `root` where that is it."
+def _subfolder(root: str | Path, name: str) -> Path:
+    "Return the folder `name` in `root`, or `root` where there is none."
     return Path(root) / name if (Path(root) / name).is_dir() else Path(root)
 
 
-def _libri_speakers(folder, name):
-    utterances = [utterance.split('-') for utterance in Path(name).stem.split('_')]
+def _libri_speakers(path: Path) -> tuple[str, ...]:
+    utterances = [utterance.split('-') for utterance in path.stem.split('_')]
     if [len(parts) for parts in utterances] != [3, 3]:
         raise ManifestError(
-            f'{folder / "s1" / name}: the name is not of the form SPEAKER-CHAPTER-UTTERANCE_SPEAKER-CHAPTER-UTTERANCE.wav; take the names that the corpus was made with'
+            f'{path}: the name is not of the form SPEAKER-CHAPTER-UTTERANCE_SPEAKER-CHAPTER-UTTERANCE.wav; '
+            'use the original names'
         )
     return tuple(parts[0] for parts in utterances)
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #0000000f
-def librispeech(root, train=('train-clean-100',), valid=('dev-clean',), test=('test-clean',)) -> list[Clip]:
-    """The utterances of LibriSpeech below `root`, the folder `LibriSpeech` or the one that holds it; paths relative to the former, captions from the transcripts.
+def librispeech(
+    root: str | Path,
+    train: Sequence[str] = ('train-clean-100',),
+    valid: Sequence[str] = ('dev-clean',),
+    test: Sequence[str] = ('test-clean',),
+) -> list[Clip]:
+    """List the utterances of LibriSpeech below `root`, the folder `LibriSpeech` or its parent.
 
-    `train`, `valid`, `test`: names of the subsets. Raises ManifestError where one is missing or empty, or an utterance lacks its transcript.
+    Paths are relative to `LibriSpeech`, captions are the transcripts. `train`, `valid`, `test`: names of subsets.
+    Raises ManifestError where a subset is missing or empty, or an utterance has no transcript.
     """
-    home = _within(root, 'LibriSpeech')
-    return [
-        clip
-        for split, subsets in (('train', train), ('valid', valid), ('test', test))
-        for subset in subsets
-        for clip in _subset(home, split, subset)
-    ]
+    folder, clips = _subfolder(root, 'LibriSpeech'), []
+    for split, subsets in (('train', train), ('valid', valid), ('test', test)):
+        for subset in subsets:
+            clips += _subset_clips(folder, split, subset)
+    return clips
 
 
-def _subset(home, split, subset):
-    files = sorted((home / subset).glob('*/*/*.flac'))
+def _subset_clips(folder: Path, split: str, subset: str) -> list[Clip]:
+    files = sorted((folder / subset).glob('*/*/*.flac'))
     if not files:
         raise ManifestError(
-            f'{home / subset}: holds no SPEAKER/CHAPTER/*.flac; unpack {subset}.tar.gz there, or name other subsets'
+            f'{folder / subset}: holds no SPEAKER/CHAPTER/*.flac; unpack {subset}.tar.gz there, or name other subsets'
         )
-    texts = {}
+    transcripts: dict[str, str] = {}
     for chapter in {file.parent for file in files}:
-        texts |= _transcripts(chapter)
-    return [_utterance(home, split, file, texts) for file in files]
+        transcripts |= _read_transcripts(chapter)
+    return [_utterance_clip(folder, split, file, transcripts) for file in files]
+
+# %% ../../nbs/corpora/speech_layouts.ipynb #00000017
+def _read_transcripts(chapter: Path) -> dict[str, str]:
+    transcripts = {}
+    for file in chapter.glob('*.trans.txt'):
+        for line in file.read_text(encoding='utf-8').splitlines():
+            utterance, _, text = line.strip().partition(' ')
+            if text:
+                transcripts[utterance] = text.strip()
+    return transcripts
 
 
-def _transcripts(chapter):
-    lines = [
-        line.split(maxsplit=1)
-        for file in chapter.glob('*.trans.txt')
-        for line in file.read_text(encoding='utf-8').splitlines()
-    ]
-    return {line[0]: line[1] for line in lines if len(line) == 2}
-
-
-def _utterance(home, split, file, texts):
-    if file.stem not in texts:
-        raise ManifestError(f"{file}: has no line in {file.parent.name}'s transcript; unpack the corpus anew")
+def _utterance_clip(folder: Path, split: str, file: Path, transcripts: dict[str, str]) -> Clip:
+    if file.stem not in transcripts:
+        raise ManifestError(f"{file}: has no line in {file.parent.name}'s transcript; unpack the corpus again")
     info, speaker = audio_info(file), file.parent.parent.name
     return Clip(
-        file.stem,
-        split,
-        file.relative_to(home).as_posix(),
-        info.rate,
-        info.frames,
-        ('speech',),
-        texts[file.stem],
-        speaker,
-        f'{speaker}-{file.parent.name}',
+        id=file.stem,
+        split=split,
+        path=file.relative_to(folder).as_posix(),
+        rate=info.rate,
+        frames=info.frames,
+        labels=('speech',),
+        caption=transcripts[file.stem],
+        speaker=speaker,
+        recording=f'{speaker}-{file.parent.name}',
     )
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000013
-def stereo_folder(root, held_out: float = 0.1) -> list[PublishedMixture]:
-    """All recordings below `root`, but for hidden ones, without sources and speakers; `held_out`: the share of them for validation and test each.
+def stereo_folder(root: str | Path, held_out: float = 0.1) -> list[PublishedMixture]:
+    """List all recordings below `root`, without sources and speakers; hidden files are left out.
 
-    Raises ManifestError where there is none, one of a single channel, or too few to have two in each split.
+    `held_out`: share of them for validation and test each.
+    Raises ManifestError where there is none, one has a single channel, or there are too few to have two in each split.
     """
-    hidden = lambda path: any(part.startswith('.') for part in path.relative_to(root).parts)
-    files = sorted(
-        path
-        for path in Path(root).rglob('*')
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not hidden(path)
-    )
-    if not files:
-        raise ManifestError(f'{root}: holds no recordings ({", ".join(sorted(AUDIO_SUFFIXES))})')
-    infos, names = (
-        [audio_info(path) for path in files],
-        [path.relative_to(root).with_suffix('').as_posix() for path in files],
-    )
-    for path, info in zip(files, infos):
+    files = _find_recordings(Path(root))
+    infos = [audio_info(path) for path in files]
+    for path, info in zip(files, infos, strict=True):
         if info.channels < 2:
-            raise ManifestError(
-                f'{path}: has one channel, and directions are heard with two; take it out of the folder'
-            )
+            raise ManifestError(f'{path}: has one channel; directions need two; take it out of the folder')
     if len(files) < 6:
         raise ManifestError(
-            f'{root}: holds {len(files)} recording(s); six are needed, two each for training, validation and test: cut a long one into several'
+            f'{root}: holds {len(files)} recording(s); six are needed, two each for training, validation and test: '
+            'cut a long one into several'
         )
+    names = [path.relative_to(root).with_suffix('').as_posix() for path in files]
     splits = assign_splits([''] * len(files), names, held_out=held_out)
     return [
         PublishedMixture(name, split, path, (), (), info.rate, info.frames, info.channels)
-        for name, split, path, info in zip(names, splits, files, infos)
+        for name, split, path, info in zip(names, splits, files, infos, strict=True)
     ]
+
+
+def _find_recordings(root: Path) -> list[Path]:
+    paths = [path for path in root.rglob('*') if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()]
+    hidden = {path for path in paths if any(part.startswith('.') for part in path.relative_to(root).parts)}
+    if not set(paths) - hidden:
+        raise ManifestError(f'{root}: holds no recordings; expected {", ".join(sorted(AUDIO_SUFFIXES))}')
+    return sorted(set(paths) - hidden)

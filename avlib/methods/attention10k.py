@@ -13,48 +13,56 @@ from torch.nn import functional as F
 from .localizer import ContrastiveLocalizer, LocalizerSettings, own_similarity
 
 # %% ../../nbs/methods/attention10k.ipynb #00000005
-def attended(places, cosines) -> torch.Tensor:
-    "What places `[B, D, h, w]` look like where a sound looks, `[B, D]`, by their cosines `[B, h, w]` with it."
-    share = cosines.flatten(1).softmax(1)
-    return torch.einsum('bn,bdn->bd', share, places.flatten(2))
+def attended(places: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:
+    """Return the mean features `[B, D]` of places `[B, D, h, w]`.
 
+    The weights are a softmax of the cosines `[B, h, w]` of the places with a sound.
+    """
+    attention = cosines.flatten(1).softmax(1)
+    return torch.einsum('bn,bdn->bd', attention, places.flatten(2))
 
-def ratio_loss(own, other) -> torch.Tensor:
-    "The mean over pairs of the squared distance of (d+, d-) from (0, 1), for distances `own [B]` and `other [B]`."
+# %% ../../nbs/methods/attention10k.ipynb #0000000c
+def ratio_loss(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    "Return the mean squared distance of (d+, d-) from (0, 1) for distances `own [B]` and `other [B]`."
     d = torch.stack([own, other], 1).softmax(1)
     return (d[:, 0].square() + (d[:, 1] - 1).square()).mean()
 
 # %% ../../nbs/methods/attention10k.ipynb #00000008
 @dataclass(frozen=True)
 class AttentionSettings(LocalizerSettings):
-    "Settings of Attention10k beside those of any localizer: `dim` of the embeddings."
+    "Settings of Attention10k beside those of any localizer. `dim`: size of the embeddings."
 
     dim: int = 512
 
 
 class Attention10k(ContrastiveLocalizer):
-    "Localization by attention as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'audio' [B, T]}`, two clips at least, the other sound being the next one of the batch; the map is the cosines that the attention rests on. Source: Senocak et al. 2018."
+    """Localization by attention; the map contains the cosines that the attention is computed from.
+
+    `loss` takes a batch `{'image' [B, 3, H, W], 'audio' [B, T]}` of at least two clips. Source: Senocak et al. 2018.
+    """
 
     settings_class = AttentionSettings
 
     def __init__(self, settings: AttentionSettings = AttentionSettings()):
         super().__init__(settings)
-        channels = {name: encoder.channels for name, encoder in self.encoders.items()}
-        self.audio_proj = nn.Sequential(
-            nn.Linear(channels['audio'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim)
-        )
-        self.query = nn.Linear(settings.dim, channels['image'])
-        self.image_proj = nn.Sequential(
-            nn.Linear(channels['image'], settings.dim), nn.ReLU(), nn.Linear(settings.dim, settings.dim)
-        )
+        image, audio = self.encoders['image'].channels, self.encoders['audio'].channels
+        self.audio_proj = _projection(audio, settings.dim)
+        self.query = nn.Linear(settings.dim, image)
+        self.image_proj = _projection(image, settings.dim)
 
-    def loss(self, batch) -> dict:
-        "The ratio loss as `total`."
+    def loss(self, batch: dict) -> dict:
+        "Return the ratio loss as `total`."
         places, sounds = self.features(batch['image'], batch['audio'])
-        s = self.audio_proj(sounds)
-        f = self.image_proj(attended(places, own_similarity(self.query(F.relu(s)), places)))
-        distance = lambda other: (f - other).norm(dim=1)
-        return {'total': ratio_loss(distance(s), distance(s.roll(1, 0)))}
+        own = self.audio_proj(sounds)
+        image = self.image_proj(attended(places, self._cosines(places, own)))
+        return {'total': ratio_loss((image - own).norm(dim=1), (image - own.roll(1, 0)).norm(dim=1))}
+
+    def _cosines(self, places, embeddings):
+        return own_similarity(self.query(F.relu(embeddings)), places)
 
     def _maps(self, places, sounds):
-        return {'both': own_similarity(self.query(F.relu(self.audio_proj(sounds))), places)}
+        return {'both': self._cosines(places, self.audio_proj(sounds))}
+
+
+def _projection(channels, dim):
+    return nn.Sequential(nn.Linear(channels, dim), nn.ReLU(), nn.Linear(dim, dim))

@@ -36,7 +36,8 @@ class Method(nn.Module):
 
     def param_groups(self) -> list[dict]:
         "Return the groups of weights for the optimizer, each with the factor of its learning rate as `scale`."
-        scales, groups = self.learning_rate_scales(), {}
+        scales = self.learning_rate_scales()
+        groups: dict[str | None, list] = {}
         for name, weight in self.named_parameters():
             part = next((part for part in scales if name.startswith(f'{part}.')), None)
             groups.setdefault(part, []).append(weight)

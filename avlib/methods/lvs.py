@@ -12,23 +12,31 @@ from torch.nn import functional as F
 from .localizer import ContrastiveLocalizer, LocalizerSettings, own_similarity, similarity
 
 # %% ../../nbs/methods/lvs.ipynb #00000005
-def weighted_mean(values, weights) -> torch.Tensor:
-    "Means of `values [..., h, w]` over places, by `weights`."
+def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    "Return means of `values [..., h, w]` over places, weighted by `weights`."
     return (weights * values).sum((-2, -1)) / weights.sum((-2, -1)).clamp_min(1e-12)
 
 
-def tri_map_scores(cosines, positive: float, negative: float, softness: float) -> torch.Tensor:
-    "What eq. 6 compares, `[i, 1 + 1 + j]`: P of sound i, its hard negative, and its N with each frame j, minus infinity for its own; of cosines `[i, j, h, w]`."
+def tri_map_scores(cosines: torch.Tensor, positive: float, negative: float, softness: float) -> torch.Tensor:
+    """Return the scores `[i, 2 + j]` that eq. 6 compares, from cosines `[i, j, h, w]`.
+
+    Column 0 is P of sound i and column 1 its hard negative. The others are N with each frame j, minus infinity for its
+    own frame.
+    """
     own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
     source = torch.sigmoid((cosines - positive) / softness)
-    agreed, here = weighted_mean(cosines, source), cosines[own]
-    background = weighted_mean(here, 1 - torch.sigmoid((here - negative) / softness))
-    return torch.cat([agreed[own][:, None], background[:, None], agreed.masked_fill(own, -torch.inf)], 1)
+    scores, own_cosines = weighted_mean(cosines, source), cosines[own]
+    background = weighted_mean(own_cosines, 1 - torch.sigmoid((own_cosines - negative) / softness))
+    return torch.cat([scores[own][:, None], background[:, None], scores.masked_fill(own, -torch.inf)], 1)
 
 # %% ../../nbs/methods/lvs.ipynb #00000008
 @dataclass(frozen=True)
 class LvsSettings(LocalizerSettings):
-    "Settings of LVS beside those of any localizer: thresholds `positive` and `negative` of cosines, the `softness` of both, and the `temperature` of the loss; the defaults are the paper's and its code's. Raises ValueError where the thresholds are the wrong way round, or the others not positive."
+    """Settings of LVS beside those of any localizer; the defaults are those of the paper and its code.
+
+    `positive`, `negative`: thresholds of cosines; `softness` of both; `temperature` of the loss.
+    Raises ValueError for a negative threshold above the positive one, and for a softness or temperature of 0 or less.
+    """
 
     positive: float = 0.65
     negative: float = 0.4
@@ -42,27 +50,29 @@ class LvsSettings(LocalizerSettings):
 
 
 class Lvs(ContrastiveLocalizer):
-    "Localizing Visual Sounds the Hard Way as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'audio' [B, T]}`; the map is the cosines of features as they are, which must have one number of channels. Source: Chen et al. 2021."
+    """Localizing Visual Sounds the Hard Way.
+
+    The map contains the cosines of the encoders' features, so both encoders must have the same number of channels.
+    `loss` takes a batch `{'image' [B, 3, H, W], 'audio' [B, T]}`. Source: Chen et al. 2021.
+    """
 
     settings_class = LvsSettings
 
     def __init__(self, settings: LvsSettings = LvsSettings()):
         super().__init__(settings)
-        channels = {name: encoder.channels for name, encoder in self.encoders.items()}
-        if len(set(channels.values())) > 1:
-            raise ValueError(f'both encoders have one width; got {channels["image"]} and {channels["audio"]} channels')
-
-    def loss(self, batch) -> dict:
-        "Eq. 6 as `total`."
-        places, sounds = self.features(batch['image'], batch['audio'])
-        scores = tri_map_scores(
-            similarity(sounds, places), self.settings.positive, self.settings.negative, self.settings.softness
-        )
-        return {
-            'total': F.cross_entropy(
-                scores / self.settings.temperature, scores.new_zeros(len(scores), dtype=torch.long)
+        image, audio = (encoder.channels for encoder in self.encoders.values())
+        if image != audio:
+            raise ValueError(
+                f'both encoders have one width; got {image} and {audio} channels: set visual and audio alike'
             )
-        }
+
+    def loss(self, batch: dict) -> dict:
+        "Return the mean of eq. 6 as `total`."
+        own = self.settings
+        places, sounds = self.features(batch['image'], batch['audio'])
+        cosines = similarity(sounds, places)
+        scores = tri_map_scores(cosines, own.positive, own.negative, own.softness)
+        return {'total': F.cross_entropy(scores / own.temperature, scores.new_zeros(len(scores), dtype=torch.long))}
 
     def _maps(self, places, sounds):
         return {'both': own_similarity(sounds, places)}

@@ -9,24 +9,36 @@ import torch
 from scipy.optimize import minimize
 
 # %% ../../nbs/methods/presence.ipynb #00000004
-def fit_presence(cosines, present) -> dict:
-    """`{'slope': a, 'bias': b}` of the probability by logistic regression on cosines `[n]` of mixtures with names, and whether the named sound is there, `[n]` bool; both kinds weigh the same.
+def fit_presence(cosines: torch.Tensor, present: torch.Tensor) -> dict:
+    """Return `{'slope': a, 'bias': b}`, fitted to cosines `[n]` of mixtures with names.
 
-    Raises ValueError where all are there, or none, and for NaN.
+    `present [n]` (bool): whether the mixture has the named sound; both kinds have the same total weight.
+    Raises ValueError where all or none are present, and for NaN.
     """
+    c, y = _check(cosines, present)
+    positive = (y > 0).mean()
+    weight = 0.5 / np.where(y > 0, positive, 1 - positive)
+
+    def objective(parameters):
+        slope, bias = parameters
+        return slope**2 / 2 + (weight * np.logaddexp(0, -y * (slope * c + bias))).sum()
+
+    slope, bias = minimize(objective, np.zeros(2), tol=1e-8).x.tolist()
+    return {'slope': slope, 'bias': bias}
+
+
+def _check(cosines, present):
+    "Return the cosines and the signs y as arrays."
     c, present = cosines.double().cpu().numpy(), present.cpu().numpy().astype(bool)
     if present.all() or not present.any():
-        raise ValueError(f'presence is learned from names of both kinds; of {len(present)} {present.sum()} are there')
+        raise ValueError(
+            f'present: {present.sum()} of {len(present)} names are present; presence is fitted to names of both kinds'
+        )
     if np.isnan(c).any():
-        raise ValueError('a cosine is NaN; mend the sounds, or the embedding')
-    y, w = np.where(present, 1, -1), 0.5 / np.where(present, present.mean(), 1 - present.mean())
-
-    def objective(fit):
-        return fit[0] ** 2 / 2 + (w * np.logaddexp(0, -y * (fit[0] * c + fit[1]))).sum()
-
-    return dict(zip(('slope', 'bias'), minimize(objective, np.zeros(2), tol=1e-8).x.tolist()))
+        raise ValueError('cosines: hold NaN; check the sounds and the embedding')
+    return c, np.where(present, 1, -1)
 
 
-def presence(cosines, fit: dict):
-    "Probabilities that named sounds are there, of the shape of their `cosines`, by what `fit_presence` found."
+def presence(cosines: torch.Tensor, fit: dict) -> torch.Tensor:
+    "Return the probabilities that named sounds are present, of the shape of `cosines`, by the `fit` of `fit_presence`."
     return torch.sigmoid(fit['slope'] * cosines + fit['bias'])

@@ -19,38 +19,39 @@ from ..models.resnet import ResNet18
 
 # %% ../../nbs/methods/shape_training.ipynb #00000005
 class ShapeFrames(PreparedData):
-    """Frames of one object each, the same for the same (seed, epoch, index): `{'image' [3, S, S], 'shape'}`, the number of its shape among `shapes`.
+    """Frames of one object each, equal for equal (seed, epoch, index).
 
+    An example is `{'image' [3, S, S], 'shape'}`, the number of its shape among `shapes`.
     Raises ValueError for fewer than two shapes.
     """
 
     def __init__(self, shapes, size: int, settings: SceneSettings, seed: int):
         if len(shapes) < 2:
             raise ValueError(
-                f'{len(shapes)} shape(s) that nothing sounds by are left to learn from; two are needed: let fewer labels sound'
+                f'{len(shapes)} shape(s) are left that no sounding label uses; at least 2 are needed to train on: '
+                'reduce the number of sounding labels'
             )
         self.shapes, self.size, self.settings, self.seed, self.epoch = list(shapes), size, settings, seed, 0
 
     @classmethod
-    def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "Frames of the shapes that stand for no label of the prepared scenes (in videos, none does), as many as the method can name, by an experiment's settings `scene`; of the scenes' size, unless that is among them."
+    def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'ShapeFrames':
+        """Return frames of the shapes that stand for no label of the prepared scenes.
+
+        In videos no label has a shape, so all shapes are free. As many shapes are taken as the method has classes.
+        The experiment's setting `scene` changes the scenes; by default, frames have the size of the prepared scenes.
+        """
         used = [] if 'videos' in prepared.card else shapes_of(prepared.card['labels']).values()
         shapes = [shape for shape in SHAPES if shape not in used]
-        return cls(
-            shapes[: settings['settings']['shapes']],
-            size,
-            SceneSettings(
-                **{'size': prepared.card['size'], **settings.get('scene', {}), 'sounding': (1, 1), 'silent': (0, 0)}
-            ),
-            seed,
-        )
+        scene = {'size': prepared.card['size'], **settings.get('scene', {}), 'sounding': (1, 1), 'silent': (0, 0)}
+        return cls(shapes[: settings['settings']['shapes']], size, SceneSettings(**scene), seed)
 
     @classmethod
-    def for_validation(cls, prepared, settings: dict, seed: int, size: int = 500):
-        "Frames that training doesn't see, always the same."
+    def for_validation(cls, prepared, settings: dict, seed: int, size: int = 500) -> 'ShapeFrames':
+        "Return frames that training does not draw, always the same."
         return cls.from_settings(prepared, settings, size, 10**6)
 
-    def set_epoch(self, epoch: int):
+    def set_epoch(self, epoch: int) -> None:
+        "Set the epoch that examples are drawn for."
         self.epoch = epoch
 
     def __len__(self):
@@ -59,47 +60,54 @@ class ShapeFrames(PreparedData):
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.epoch, index])
         number = int(rng.integers(len(self.shapes)))
-        scene = draw_scene(
-            self.shapes,
-            self.settings,
-            rng,
-            sounding=[self.shapes[number]],
-            shapes={shape: shape for shape in self.shapes},
-        )
+        names = {shape: shape for shape in self.shapes}
+        scene = draw_scene(self.shapes, self.settings, rng, sounding=[self.shapes[number]], shapes=names)
         return {'image': self.picture(render_scene(scene, self.settings.size)), 'shape': number}
 
-    def picture(self, shown: dict) -> torch.Tensor:
-        "Of the object in a scene as `render_scene` shows it: the whole frame `[3, S, S]`."
-        return shown['image']
+    def picture(self, rendered: dict) -> torch.Tensor:
+        "Return the image of a rendered scene (see `render_scene`) to train on: the whole frame `[3, S, S]`."
+        return rendered['image']
 
-
+# %% ../../nbs/methods/shape_training.ipynb #0000000f
 class ShapeCrops(ShapeFrames):
-    "Objects as they are cut out of prepared scenes, among others that may hide them, in the place of what a detector learned from: `{'image' [3, c, c], 'shape'}`."
+    """Crops `{'image' [3, c, c], 'shape'}` of objects in prepared scenes, where other objects may hide a part of them.
+
+    They replace the data that a detector is trained on.
+    """
+
+    def __init__(self, shapes, size: int, settings: SceneSettings, seed: int, crop: int = 32):
+        super().__init__(shapes, size, settings, seed)
+        self.crop = crop
 
     @classmethod
-    def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "Of scenes as they were prepared, in frames no wider than two crops, which are drawn sooner; of all shapes, those that stand for labels first."
-        card, used = prepared.card, list(shapes_of(prepared.card['labels']).values())
-        scene = SceneSettings(**{**card['scene'], 'size': min(card['size'], 2 * card['crop']), 'visible': 0.0})
-        data = cls(used + [shape for shape in SHAPES if shape not in used], size, scene, seed)
-        data.side = card['crop']
-        return data
+    def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'ShapeCrops':
+        """Return crops of all shapes in scenes as they were prepared; the shapes of labels come first.
 
-    def picture(self, shown: dict) -> torch.Tensor:
-        "What is to be seen of the object, in its box, `[3, c, c]`."
-        return crops(shown['image'], shown['boxes'][:1], self.side)[0]
+        Frames are at most as wide as two crops, since smaller frames are rendered sooner.
+        """
+        card, used = prepared.card, list(shapes_of(prepared.card['labels']).values())
+        scene = {**card['scene'], 'size': min(card['size'], 2 * card['crop']), 'visible': 0.0}
+        shapes = used + [shape for shape in SHAPES if shape not in used]
+        return cls(shapes, size, SceneSettings(**scene), seed, card['crop'])
+
+    def picture(self, rendered: dict) -> torch.Tensor:
+        "Return the visible part of the first object's box, `[3, c, c]`."
+        return crops(rendered['image'], rendered['boxes'][:1], self.crop)[0]
 
 # %% ../../nbs/methods/shape_training.ipynb #00000007
 @dataclass(frozen=True)
 class ShapeSettings:
-    "Settings of naming shapes: `visual`, of the encoder (see `ResNet18`), `shapes`, how many there are."
+    "Settings of the shape classifier. `visual`: of the image encoder (see `ResNet18`); `shapes`: number of classes."
 
     visual: dict = field(default_factory=dict)
     shapes: int = 9
 
 
 class ShapeTraining(Method):
-    "An image encoder that learns to name shapes, as a method: `loss(batch)` of `{'image' [B, 3, H, W], 'shape' [B]}`. What starts from it takes its `encoders.image`."
+    """Trains an image encoder to classify shapes; other methods start from its `encoders.image`.
+
+    `loss` takes a batch `{'image' [B, 3, H, W], 'shape' [B]}`.
+    """
 
     settings_class = ShapeSettings
 
@@ -108,14 +116,12 @@ class ShapeTraining(Method):
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual)})
         self.head = nn.Linear(self.encoders['image'].channels, settings.shapes)
 
-    def forward(self, image):
-        "Logits `[B, shapes]` of images `[B, 3, H, W]`."
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        "Return logits `[B, shapes]` of images `[B, 3, H, W]`."
         return self.head(self.encoders['image'](image).mean((-2, -1)))
 
-    def loss(self, batch) -> dict:
-        "Mean cross-entropy as `total`, and the share of frames that are named right."
+    def loss(self, batch: dict) -> dict:
+        "Return the mean cross-entropy as `total`, and the `accuracy` from 0 to 1."
         logits = self(batch['image'])
-        return {
-            'total': F.cross_entropy(logits, batch['shape']),
-            'accuracy': (logits.argmax(1) == batch['shape']).float().mean().detach(),
-        }
+        correct = logits.argmax(1) == batch['shape']
+        return {'total': F.cross_entropy(logits, batch['shape']), 'accuracy': correct.float().mean().detach()}

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..corpora.captions import bytes_to_texts, label_query
 from .base import Method
 from .queried_separation import QueriedSeparation, QueriedSettings
-from .weak_supervision import mean_of_mixtures
+from .weak_supervision import mean_per_mixture
 from ..models.joint_embedding import build_embedding
 
 # %% ../../nbs/methods/timbre.ipynb #00000005
@@ -115,6 +115,6 @@ class TimbreSeparation(QueriedSeparation):
             logits = functional_call(
                 self.classifier, fixed, (sounds.to(self.log_temperature.dtype), self.settings.rate)
             )
-        return mean_of_mixtures(
+        return mean_per_mixture(
             classification_loss(logits, self.classifier.targets([[text] for text in texts])), mixture_index, n_mixtures
         )

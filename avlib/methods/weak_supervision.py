@@ -2,26 +2,27 @@
 
 # %% auto #0
 __all__ = ['DENOMINATORS', 'SIDES', 'l1', 'loudness', 'reconstruction_loss', 'consistency_loss', 'contrastive_loss',
-           'mean_of_mixtures', 'weak_supervision_loss', 'semi_supervised_loss']
+           'mean_per_mixture', 'weak_supervision_loss', 'semi_supervised_loss']
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000002
 import torch
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000005
-def l1(estimate, target, weight=None):
-    "Mean of `|estimate - target|` over the last two dimensions (bins) of `[..., F, T]`, each counted by `weight`, if given."
+def l1(estimate, target, weight=None) -> torch.Tensor:
+    "Return the mean of `|estimate - target|` over the bins of `[..., F, T]`; `weight` multiplies each bin, if given."
     distance = (estimate - target).abs()
     return (distance if weight is None else weight * distance).mean((-2, -1))
 
 
-def loudness(magnitude):
-    "How much a bin counts in the released code, for magnitudes of any shape."
+def loudness(magnitude) -> torch.Tensor:
+    "Return the weight of bins in the released code, from their magnitudes of any shape."
     return torch.log1p(magnitude).clamp(1e-3, 10)
 
 
-def reconstruction_loss(estimates, mixtures, weight=None):
-    """What the estimates of mixtures lack: `[B, M, F, T]` twice -> `[B]`. `weight [B, 1, F, T]`: see `loudness`.
+def reconstruction_loss(estimates, mixtures, weight=None) -> torch.Tensor:
+    """Return the reconstruction loss `[B]` of estimated mixtures, `[B, M, F, T]` twice.
 
+    `weight [B, 1, F, T]`: of the bins, see `loudness`.
     Raises ValueError for unequal shapes. Source: Mahmud et al. 2024, eq. 2.
     """
     if estimates.shape != mixtures.shape:
@@ -29,13 +30,15 @@ def reconstruction_loss(estimates, mixtures, weight=None):
     return l1(estimates, mixtures, weight).sum(-1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000008
-def consistency_loss(singles, mixtures, weight=None, present=None):
-    """What the sum of single sounds `[B, M, K, F, T]` lacks of their mixtures `[B, M, F, T]` -> `[B]`. `weight [B, M, F, T]`: see `loudness`.
+def consistency_loss(singles, mixtures, weight=None, query_weight=None) -> torch.Tensor:
+    """Return the consistency loss `[B]` of single estimates `[B, M, K, F, T]` of mixtures `[B, M, F, T]`.
 
-    `present [B, M, K]`: how often a sound counts, for mixtures with fewer than K (0), or with a query asked twice (1/2). Source: Mahmud et al. 2024, eq. 5.
+    `weight [B, M, F, T]`: of the bins, see `loudness`.
+    `query_weight [B, M, K]`: 0 for a query that a mixture lacks, 1/2 for one that it has twice, else 1.
+    Source: Mahmud et al. 2024, eq. 5.
     """
-    if present is not None:
-        singles = present[..., None, None] * singles
+    if query_weight is not None:
+        singles = query_weight[..., None, None] * singles
     return l1(singles.sum(2), mixtures, weight).sum(-1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #0000000b
@@ -43,53 +46,67 @@ DENOMINATORS, SIDES = ('block', 'row'), ('both', 'audio')
 
 
 def contrastive_loss(
-    audio, text, mixture, temperature, labels=None, denominator: str = 'block', sides: str = 'both', mixtures: int = 0
-):
-    """Loss of every mixture, `[mixtures]`, from embedded sounds and their names, `audio`, `text` `[n, E]`, of any lengths.
+    audio,
+    text,
+    mixture_index,
+    temperature,
+    labels=None,
+    denominator: str = 'block',
+    sides: str = 'both',
+    n_mixtures: int = 0,
+) -> torch.Tensor:
+    """Return the contrastive loss of every mixture, `[mixture]`, from embedded sounds and their names.
 
-    `mixture [n]`: the number i of the mixture that a sound belongs to, from 0. `temperature`: τ, a number or a tensor. `labels [n]`: classes; sounds and names of one class that aren't a pair don't count.
-    `denominator`: the 'block' of eq. 3, or a 'row' of it, as is common. `sides`: 'both', or of the 'audio' only. `mixtures`: how many there are, at least up to the last that is named; the loss is 0 for those without a sound. Raises ValueError for other choices. Source: Mahmud et al. 2024, eqs. 3 and 4.
+    `audio`, `text`: vectors `[n, E]` of any lengths. `mixture_index [n]`: the mixture of each sound, from 0.
+    `temperature`: τ, a number or a tensor. `labels [n]`: classes; other pairs of one class are left out.
+    `denominator`: the 'block' of eq. 3, or a 'row' of it. `sides`: 'both' halves of eq. 3, or only that of the 'audio'.
+    `n_mixtures`: the least length of the result; mixtures without a sound have a loss of 0.
+    Raises ValueError for other choices. Source: Mahmud et al. 2024, eqs. 3 and 4.
     """
-    for name, value, known in (('denominator', denominator, DENOMINATORS), ('sides', sides, SIDES)):
-        if value not in known:
-            raise ValueError(f'{name} is one of {", ".join(known)}; got "{value}"')
+    for name, value, choices in (('denominator', denominator, DENOMINATORS), ('sides', sides, SIDES)):
+        if value not in choices:
+            raise ValueError(f'{name} is one of {", ".join(choices)}; got "{value}"')
     c = torch.nn.functional.normalize(audio, dim=-1) @ torch.nn.functional.normalize(text, dim=-1).mT  # c_ikjt, [n, n]
-    logits = (c / temperature).masked_fill(_other_pairs(labels, len(c), c.device), -torch.inf)
-    log_zeta = [
-        logits.diag() - _log_denominator(side, mixture, denominator)
-        for side in (logits, logits.mT)[: 1 if sides == 'audio' else 2]
-    ]
-    return -mean_of_mixtures(torch.stack(log_zeta).mean(0), mixture, mixtures)
+    logits = (c / temperature).masked_fill(_duplicate_pairs(labels, len(c), c.device), -torch.inf)
+    halves = (logits,) if sides == 'audio' else (logits, logits.mT)
+    log_zeta = [logits.diag() - _log_denominator(half, mixture_index, denominator) for half in halves]
+    return -mean_per_mixture(torch.stack(log_zeta).mean(0), mixture_index, n_mixtures)
 
-
-def _other_pairs(labels, n, device):
-    "Where a sound and a name are of one class, but no pair, `[n, n]`."
+# %% ../../nbs/methods/weak_supervision.ipynb #00000016
+def _duplicate_pairs(labels, n, device):
+    "Return where a sound and a name are of one class without belonging together, `[n, n]`."
     if labels is None:
         return torch.zeros(n, n, dtype=torch.bool, device=device)
     return (labels[:, None] == labels) & ~torch.eye(n, dtype=torch.bool, device=device)
 
 
-def _log_denominator(logits, mixture, denominator):
-    "Logarithm of the sum over the row, or over all rows of the same mixture, `[n]`."
+def _log_denominator(logits, mixture_index, denominator):
+    "Return the logarithm of the sum over each row, or over all rows of its mixture, `[n]`."
     rows = logits.logsumexp(-1)
     if denominator == 'row':
         return rows
-    return rows.masked_fill(mixture[:, None] != mixture, -torch.inf).logsumexp(-1)
+    return rows.masked_fill(mixture_index[:, None] != mixture_index, -torch.inf).logsumexp(-1)
 
 
-def mean_of_mixtures(values, mixture, mixtures: int = 0):
-    "Means of `values [n]` over the sounds of each mixture, `[mixtures]`; see `contrastive_loss`."
-    count = torch.bincount(mixture, minlength=mixtures)
-    return values.new_zeros(len(count)).index_add(0, mixture, values) / count.clamp_min(1)
+def mean_per_mixture(values, mixture_index, n_mixtures: int = 0) -> torch.Tensor:
+    "Return the means of `values [n]` over the sounds of each mixture, `[mixture]`; see `contrastive_loss`."
+    count = torch.bincount(mixture_index, minlength=n_mixtures)
+    return values.new_zeros(len(count)).index_add(0, mixture_index, values) / count.clamp_min(1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000013
 def weak_supervision_loss(
     contrastive, consistency, reconstruction, alpha: float = 0.1, beta: float = 5.0, gamma: float = 10.0
-):
-    "Eq. 6, from the terms of every mixture of mixtures, `[N']` each (or 0), to one number; the defaults are the best of Table 9 (a)."
+) -> torch.Tensor:
+    """Return eq. 6, one number, from the terms of every mixture of mixtures, `[N']` each (or 0).
+
+    The default weights are the best of table 9 (a).
+    """
     return (alpha * contrastive + beta * consistency + gamma * reconstruction).mean()
 
 
 def semi_supervised_loss(supervised, weak, lambda_s: float = 5.0, lambda_u: float = 1.0):
-    "Eq. 7, from the mean reconstruction loss of mixtures of known sounds and the loss of eq. 6; the defaults are the best of Table 9 (d)."
+    """Return eq. 7 from the mean reconstruction loss of supervised examples and the loss of eq. 6.
+
+    The default weights are the best of table 9 (d).
+    """
     return lambda_s * supervised + lambda_u * weak

@@ -12,8 +12,8 @@ from ..io.files import atomic_path
 from ..dsp.stft import stft
 
 # %% ../../nbs/reproduction/figures.ipynb #00000004
-def style():
-    "Set the house style: seaborn's paper context on white, colours that colour-blind readers can tell apart."
+def style() -> None:
+    "Set the style of all figures: seaborn's paper context on white, in colours for colour-blind readers."
     import seaborn
 
     seaborn.set_theme(
@@ -21,8 +21,8 @@ def style():
     )
 
 
-def save_figure(figure, path) -> Path:
-    "Write a figure as PNG without a date, so that the same figure is the same file; closes it."
+def save_figure(figure, path: str | Path) -> Path:
+    "Write a figure as PNG and close it; without a date, so that the same figure gives the same file."
     import matplotlib.pyplot as plt
 
     with atomic_path(path) as temporary:
@@ -31,8 +31,11 @@ def save_figure(figure, path) -> Path:
     return Path(path)
 
 
-def spectrogram(signal, rate: int, ax, title: str = '', floor_db: float = -70.0, peak: float | None = None):
-    "Draw the magnitude in dB of a mono `signal [time]`; `peak`: the magnitude at the top of the scale (default: its own)."
+def spectrogram(signal: torch.Tensor, rate: int, ax, title: str = '', floor_db: float = -70.0, peak=None) -> None:
+    """Draw the spectrogram of a mono `signal [time]` into `ax`.
+
+    `rate` in Hz; `floor_db`: the lower end of the scale; `peak`: the magnitude at its top (default: the signal's own).
+    """
     magnitude = stft(signal.cpu(), n_fft=512, hop=128).abs()
     peak = magnitude.max().clamp_min(1e-9) if peak is None else peak
     decibels = 20 * torch.log10(magnitude / peak + 1e-9)
@@ -50,7 +53,7 @@ def spectrogram(signal, rate: int, ax, title: str = '', floor_db: float = -70.0,
 
 
 def spectrograms(rows: dict, rate: int):
-    "A figure with one spectrogram for each `{title: signal [time]}`, on one scale, in columns of up to four."
+    "Return a figure with one spectrogram for each `{title: signal [time]}`, on one scale, in up to four columns."
     import matplotlib.pyplot as plt
 
     columns = min(4, len(rows))
@@ -61,7 +64,7 @@ def spectrograms(rows: dict, rate: int):
     peak = max(stft(signal.cpu(), n_fft=512, hop=128).abs().max() for signal in rows.values())
     for ax in axes.flat[len(rows) :]:
         ax.set_visible(False)
-    for ax, (title, signal) in zip(axes.flat, rows.items()):
+    for ax, (title, signal) in zip(axes.flat, rows.items(), strict=False):
         spectrogram(signal, rate, ax, title, peak=peak)
     figure.supxlabel('time (s)', fontsize=8)
     figure.supylabel('kHz', fontsize=8)
@@ -70,11 +73,11 @@ def spectrograms(rows: dict, rate: int):
 
 
 def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
-    "Loss and score over epochs, a line for each `{label: rows of log.jsonl}`."
+    "Return a figure of loss and score over epochs, with a line for each `{label: rows of log.jsonl}`."
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.6))
-    for ax, key, label in zip(axes, ('total', 'score'), ('training loss', score)):
+    for ax, key, label in zip(axes, ('total', 'score'), ('training loss', score), strict=True):
         for name, rows in logs.items():
             ax.plot([r['epoch'] + 1 for r in rows], [r[key] for r in rows], label=name)
         ax.set_xlabel('epoch')
@@ -85,19 +88,22 @@ def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
 
 
 def sweep(panels: dict, x_label: str, y_label: str):
-    """Lines of points with 95 % intervals, a panel for each `{title: {label: [(x, Interval or (mean, low, high)), …]}}`; every other line is dashed.
-    None in the place of an interval: a cross at the foot of the panel, for what is missing."""
+    """Return a figure of lines with 95 % intervals, with a panel for each title.
+
+    `panels`: `{title: {label: [(x, interval), …]}}`, an interval being (mean, low, high); every other line is dashed.
+    None in place of an interval gives a cross at the foot of the panel: that point was not measured.
+    """
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.2), sharey=True, squeeze=False)
-    for ax, (title, lines) in zip(axes[0], panels.items()):
+    for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
         for row, (label, points) in enumerate(lines.items()):
             _line(ax, label, points, row)
         ax.set_title(title, fontsize=9)
         ax.set_xlabel(x_label)
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(low - 0.15 * (high - low), high)  # room for the crosses
-    drawn = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels())}
+    drawn = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     axes[0, 0].set_ylabel(y_label)
     axes[0, -1].legend(drawn.values(), drawn, fontsize=7, loc='upper left', bbox_to_anchor=(1, 1))
     figure.tight_layout()
@@ -105,37 +111,27 @@ def sweep(panels: dict, x_label: str, y_label: str):
 
 
 def _line(ax, label, points, row):
-    "Line number `row` of a panel, two of one colour; the crosses of each at a height of their own."
+    "Draw line number `row` of a panel, two of one colour."
     import seaborn
 
-    colour, there = (
-        seaborn.color_palette()[row // 2],
-        [(x, *tuple(interval)[:3]) for x, interval in points if interval is not None],
-    )
-    x, middle, low, high = zip(*there) if there else ((), (), (), ())
-    if there:
-        seaborn.lineplot(
-            x=x,
-            y=middle,
-            ax=ax,
-            color=colour,
-            marker='o',
-            linestyle='--' if row % 2 else '-',
-            label=label,
-            legend=False,
-        )
-    ax.vlines(x, low, high, color=colour, lw=1)
+    color = seaborn.color_palette()[row // 2]
+    measured = [(x, *tuple(interval)[:3]) for x, interval in points if interval is not None]
+    if measured:
+        x, middle, low, high = zip(*measured, strict=True)
+        dashes = '--' if row % 2 else '-'
+        seaborn.lineplot(x=x, y=middle, ax=ax, color=color, marker='o', linestyle=dashes, label=label, legend=False)
+        ax.vlines(x, low, high, color=color, lw=1)
     missing = [x for x, interval in points if interval is None]
-    ax.scatter(
-        missing,
-        [0.02 + 0.03 * row] * len(missing),
-        marker='x',
-        s=10,
-        lw=1,
-        color=colour,
-        transform=ax.get_xaxis_transform(),
-    )
-    ticks = [x for x, _ in points]
+    _crosses(ax, missing, 0.02 + 0.03 * row, color)
+    _ticks(ax, [x for x, _ in points])
+
+
+def _crosses(ax, x, height, color):
+    "Mark what was not measured, at a height of its own for each line."
+    ax.scatter(x, [height] * len(x), marker='x', s=10, lw=1, color=color, transform=ax.get_xaxis_transform())
+
+
+def _ticks(ax, ticks):
     margin = 0.05 * (max(ticks) - min(ticks) or 1)
     ax.set_xticks(ticks)
     ax.set_xlim(min(ticks) - margin, max(ticks) + margin)

@@ -44,8 +44,8 @@ def score_separation(method, example: dict) -> dict:
         'si_snr_mixture': si_snr(sources[present], mixture.expand_as(sources[present])).mean().item(),
         'active': int((level > ACTIVE_DB).sum()),
         'levels': [round(db, 2) for db in level.sort(descending=True).values.tolist()],
-        'spare': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item(),
-        'likeness': _likeness(sources[present], estimates[spare]),
+        'unmatched_energy': (energy[spare].sum() / energy.sum().clamp_min(1e-20)).item(),
+        'unmatched_correlation': _likeness(sources[present], estimates[spare]),
     }
 
 
