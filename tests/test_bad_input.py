@@ -176,7 +176,7 @@ CASES = {  # a command, and the words that its message must have
     'NaN': (separate('nan.wav'), 'nan.wav', 'NaN', 'the first at 100', 'cut them out'),
     'infinite': (separate('infinite.wav'), 'infinite.wav', 'infinite', 'the first at 100', 'cut them out'),
     'folder': (separate('folder.wav'), 'folder.wav', 'is a folder'),
-    'rate without a small ratio': (separate('odd.wav'), 'odd.wav', '65537', 'bring the signal to a usual rate'),
+    'rate without a small ratio': (separate('odd.wav'), 'odd.wav', '65537', 'convert the signal to a common rate'),
     'unknown format': (separate('good.wav', '--suffix', 'mp3'), '.mp3', '.wav or .flac'),
     'output folder is a file': (separate('good.wav', '--out', 'good.wav'), 'good.wav', 'give a folder'),
     'more sources than the model has': (separate('good.wav', '--sources', '9'), '9 sources', MODEL, 'choose 1 to 4'),

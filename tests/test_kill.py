@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avlib.io.audio import audio_info, write_audio
-from workbench import CLI, PIPELINE, ROOT, alive, change_settings, clean_up, copy_run, kill, run, start, wait_for
+from workbench import CLI, PIPELINE, ROOT, alive, change_settings, clean_up, copy_run, kill, run, start, wait_for, write_pipeline
 
 NAME, EPOCHS, STEPS = '1or2-p100', 5, 40
 FOLDER = f'runs/speech/smoke/train/{NAME}-0'
@@ -46,6 +46,7 @@ def prepared(smoke, tmp_path_factory):
     for made in ('runs/speech/smoke/train', 'runs/speech/smoke/notebooks'):
         shutil.rmtree(tree / made)
     change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(epochs=EPOCHS, steps_per_epoch=STEPS))
+    write_pipeline(tree)
     return tree
 
 
@@ -192,9 +193,9 @@ def test_repro_takes_all_along(tree, started):
 
 def test_a_stage_that_nobody_asks_for_any_more_starts_nothing(tree, monkeypatch):
     """A DVC that was between two stages when `avlib.reproduction.repro` was killed goes on to the next."""
-    monkeypatch.setenv('AVLIB_ASKED_BY', f'{psutil.Process().pid} 0.0')
+    monkeypatch.setenv('AVLIB_PARENT', f'{psutil.Process().pid} 0.0')
     ran = run(tree, *RUNNER)
-    assert ran.returncode == 1 and 'who asked for it has ended' in ran.stderr and not (tree / FOLDER).exists()
+    assert ran.returncode == 1 and 'the parent process exited' in ran.stderr and not (tree / FOLDER).exists()
 
 
 def test_separating_shows_no_half_written_source(tmp_path, started):

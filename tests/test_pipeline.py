@@ -1,4 +1,4 @@
-"""The real pipeline at its smallest size: it runs from nothing, leaves whole results, and repeats only what a change affects."""
+"""The real pipeline at its smallest size: it runs from nothing, leaves complete results, and repeats only what changed."""
 
 import json
 import os
@@ -13,9 +13,12 @@ import torch
 import yaml
 from torch.utils.data import default_collate
 
-from avlib.training.registry import build_method
+from avlib.reproduction.pipeline import build_pipeline
+from avlib.reproduction.schedule import stage_instances
 from avlib.training.experiments import Experiment, training_data
-from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run
+from avlib.training.registry import build_method
+from avlib.training.settings import read_params, select_experiments
+from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run, write_pipeline
 
 PAPERS = {
     'mixit': 'speech',
@@ -23,7 +26,7 @@ PAPERS = {
     'bimodal': 'music',
     'slavc': 'music-scenes',
     'asmp': 'music-moving',
-}  # and what they are heard on
+}  # papers and the corpora of their experiments
 SPEECH = [paper for paper, corpus in PAPERS.items() if corpus == 'speech']
 REPORTS = {f'{paper}-report' for paper in PAPERS}
 CLAIMS = {
@@ -83,39 +86,23 @@ def children_times() -> float:
 
 def would_run(tree) -> set[str]:
     """Stages that changed, and all that follows from them."""
-    dry = run(tree, sys.executable, '-m', 'dvc', 'repro', '--dry', '--force-downstream', PIPELINE)
+    write_pipeline(tree)
+    dvc = [sys.executable, '-m', 'dvc']
+    status = run(tree, *dvc, 'status', '--json', PIPELINE)
+    assert status.returncode == 0, status.stderr
+    changed = [name for name in json.loads(status.stdout) if not name.endswith(':inputs')]
+    if not changed:
+        return set()
+    dry = run(tree, *dvc, 'repro', '--dry', '--force-downstream', '--downstream', *changed)
     assert dry.returncode == 0, dry.stderr
     return stages(dry.stdout)
 
 
 def all_stages(tree) -> set[str]:
-    runs = {
-        f'{paper}-{step}@{name}-0'
-        for paper in PAPERS
-        for name in planned(tree, paper)
-        for step in ('train', 'evaluate')
-    }
-    starts = {
-        f'bimodal-start@{name}-0'
-        for name in yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['bimodal_starts']
-    }
-    return (
-        {
-            'prepare',
-            'boot-spatialize',
-            'mixit-bundled',
-            'claims',
-            'bimodal-prepare',
-            'bimodal-embed@0',
-            'slavc-prepare',
-            'slavc-start@0',
-            'asmp-prepare',
-            'asmp-start@0',
-        }
-        | REPORTS
-        | runs
-        | starts
-    )
+    pipeline = build_pipeline(tree, 'smoke', 'speech')
+    [variables] = pipeline['vars']
+    instances = (stage_instances(name, stage, variables) for name, stage in pipeline['stages'].items())
+    return {name for names in instances for name in names}
 
 
 @pytest.fixture
@@ -207,11 +194,11 @@ def test_executed_notebooks_are_whole(smoke):
         'evaluate-bundled',
         'prepare',
         'embed-0',
-        'start-start-3-0',
+        'init-start-3-0',
         'scenes',
-        'start-0',
+        'init-0',
         'moving',
-        'start-0',
+        'init-0',
         *PAPERS,
         *runs,
     ]
@@ -228,6 +215,7 @@ def test_changes_no_tracked_file(smoke):
     """Profiles are switched by a flag: after a run of another profile `git diff` is empty."""
     status = run(smoke[0], 'git', 'status', '--porcelain', '--untracked-files=no')
     assert status.returncode == 0 and status.stdout == ''
+    assert not (smoke[0] / PIPELINE).exists()  # it is written when it is needed
 
 
 def test_second_call_does_nothing(smoke):
@@ -244,14 +232,16 @@ def test_second_call_does_nothing(smoke):
 def test_a_change_of_figures_redraws_the_report_only(tree):
     """Stages declare the modules they use: none that trains or evaluates draws with figures.py."""
     module = tree / 'avlib/reproduction/figures.py'
-    module.write_text(module.read_text() + '\n# another line\n')
+    module.write_text(module.read_text() + '\nANOTHER = 1\n')
     assert would_run(tree) == REPORTS | {'claims'}
 
 
 def test_a_change_of_one_experiment_reruns_that_one_only(tree):
     """Stages declare the keys they read: the other experiments' training stays."""
     name = planned(tree)[-1]
-    change_settings(tree, lambda settings: settings['mixit']['experiments'][name].update(unsupervised=0.7))
+    change_settings(
+        tree, lambda settings: settings['mixit']['experiments'].update({name: {'like': name, 'unsupervised': 0.7}})
+    )
     assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'claims'} | {
         f'{paper}-report' for paper in SPEECH
     }
@@ -261,7 +251,7 @@ def test_a_change_of_the_data_reruns_everything(tree):
     """All that is trained or judged stands on prepared data: on speech, or on music."""
     change_settings(tree, lambda settings: settings['prepare']['smoke'].update(seed=1))
     music = {name for name in all_stages(tree) if name.startswith(('bimodal-', 'slavc-', 'asmp-'))}
-    assert would_run(tree) == all_stages(tree) - music
+    assert would_run(tree) == all_stages(tree) - music - {'inputs'}
     change_settings(
         tree,
         lambda settings: (settings['prepare']['smoke'].update(seed=0), settings['labelled']['smoke'].update(seed=1)),
@@ -273,15 +263,10 @@ def test_every_experiment_on_labelled_clips_takes_a_step_and_fits_what_it_starts
     """The pipeline's smallest run trains two of them; the others differ in methods, losses and blocks that would first fail hours into a large profile."""
     monkeypatch.chdir(smoke[0])
     torch.manual_seed(0)
-    small = yaml.safe_load((smoke[0] / 'params.yaml').read_text())['profiles']['small']
-    for paper, kind in (
-        ('starts', 'bimodal_starts'),
-        ('bimodal', 'bimodal_experiments'),
-        ('unasked', 'unasked_experiments'),
-        ('slavc', 'slavc_experiments'),
-        ('asmp', 'asmp_experiments'),
-    ):
-        for run_ in (Experiment(paper, name, 'smoke', PAPERS.get(paper, 'music')) for name in small[kind]):
+    params = read_params(smoke[0])
+    for paper in ('bimodal_init', 'bimodal', 'unconditional', 'slavc', 'asmp'):
+        names = select_experiments(params[paper], params['profiles']['small'][f'{paper}_experiments'])
+        for run_ in (Experiment(paper, name, 'smoke', PAPERS.get(paper, 'music')) for name in names):
             method, data = build_method(run_.settings['method'], run_.method_settings), training_data(run_)
             loss = method.train().loss(default_collate([data[0], data[1]]))['total']
             loss.backward()
@@ -316,6 +301,7 @@ def test_training_again_gives_the_same_bits_whatever_the_number_of_workers(tree)
     before, log = (folder / 'model.safetensors').read_bytes(), (folder / 'log.jsonl').read_text()
     shutil.rmtree(folder)
     change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(workers=2))
+    write_pipeline(tree)
     ran = run(
         tree, sys.executable, '-m', 'dvc', 'repro', '--force', '--single-item', f'{PIPELINE}:mixit-train@{name}-0'
     )

@@ -61,6 +61,14 @@ def change_settings(tree: Path, change) -> None:
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
+def write_pipeline(tree: Path) -> None:
+    """Write the smoke profile's dvc.yaml, which `avlib.reproduction.repro` removes at its end, and the hashes."""
+    names = ['--profile', 'smoke', '--corpus', 'speech', '--labelled-corpus', 'music']
+    for command in (['pipeline', 'smoke', 'speech'], ['stage_inputs', *names]):
+        ran = run(tree, sys.executable, '-m', f'avlib.reproduction.{command[0]}', *command[1:])
+        assert ran.returncode == 0, ran.stderr
+
+
 def wait_for(happened, what: str, seconds: float = 180, every: float = 0.02) -> None:
     """Return as soon as `happened()`; fail after so many seconds."""
     end = time.monotonic() + seconds

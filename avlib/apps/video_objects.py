@@ -26,13 +26,18 @@ def frame_times(seconds: float, windows: int) -> list[float]:
 class VideoFrames(NamedTuple):
     """Frames `[n, 3, S, S]` of a video at `times` in s, with `depth [n, S, S]` and objects.
 
-    The boxes of the objects are in pixels of these frames.
+    The boxes of the objects are in pixels of these frames. The last box of an object holds for `hold` s.
     """
 
     frames: torch.Tensor
     times: list[float]
     depth: torch.Tensor
     objects: list
+    hold: float
+
+    def box(self, index: int, frame: int) -> torch.Tensor | None:
+        "Return the box `[4]` of an object in a frame, both by their numbers; None where the object is not visible."
+        return self.objects[index].at(self.times[frame], self.hold)
 
 
 def read_video_objects(
@@ -57,9 +62,9 @@ def read_video_objects(
         raise MediaError(f'{video}: no object was detected; give boxes by --boxes FILE')
     objects = [_scale_boxes(track, info, size) for track in objects]
     if depth:
-        return VideoFrames(frames, times, depth(frames), objects)
+        return VideoFrames(frames, times, depth(frames), objects, seconds / 2)
     maps = [depth_of_objects(objects, time, seconds / 2, (size, size)) for time in times]
-    return VideoFrames(frames, times, torch.stack(maps), objects)
+    return VideoFrames(frames, times, torch.stack(maps), objects, seconds / 2)
 
 
 def _read_frames(video, info: VideoInfo, times, size, detector):

@@ -186,9 +186,9 @@ def _read_transcripts(chapter: Path) -> dict[str, str]:
     transcripts = {}
     for file in chapter.glob('*.trans.txt'):
         for line in file.read_text(encoding='utf-8').splitlines():
-            utterance, _, text = line.strip().partition(' ')
-            if text:
-                transcripts[utterance] = text.strip()
+            words = line.split(maxsplit=1)
+            if len(words) == 2:
+                transcripts[words[0]] = words[1]
     return transcripts
 
 

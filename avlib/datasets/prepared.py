@@ -13,7 +13,7 @@ from ..corpora.manifest import ManifestError, read_manifest, write_manifest
 from .mixtures import DOMAINS, Corpus, FrozenMixtures, MixtureSettings, freeze_mixtures
 from ..corpora.speech_layouts import PublishedMixture
 from .published_mixtures import PublishedMixtures
-from ..corpora.links import read_link, read_mixtures, sample_evenly, write_mixtures
+from ..corpora.links import read_link, read_mixtures, sample_evenly, write_mixtures, spatialized_mixtures
 from .base import PreparedFolder
 from .room_bank import RoomBank, write_room_bank
 from ..dsp.rooms import RoomSettings
@@ -99,8 +99,12 @@ def write_prepared(folder, corpus: str, settings: dict, source) -> Prepared:
     for left in [folder / 'card.json', *folder.glob('mixtures-*.jsonl'), *folder.glob('rooms-*.safetensors')]:
         left.unlink(missing_ok=True)
     link = read_link(source)
-    rooms = settings.get('rooms', {}) if not link or link.known else {}
-    card = _list_mixtures(folder, link, settings) if link and link.mixed else _freeze(folder, link, settings, source)
+    rooms = settings.get('rooms', {}) if not link or link.has_sources else {}
+    card = (
+        _list_mixtures(folder, link, settings)
+        if link and link.has_mixtures
+        else _freeze(folder, link, settings, source)
+    )
     if rooms and not (folder / 'mixtures-reverberant.jsonl').is_file():
         _simulate(folder, rooms, 3 if link and link.options.get('noisy') else 2, card['rate'], settings['seed'])
     write_json(folder / 'card.json', {'corpus': corpus, **({'rooms': rooms} if rooms else {}), **card})
@@ -125,11 +129,11 @@ def _simulate(folder, rooms, sources, rate, seed):
 
 
 def _list_mixtures(folder, link, settings):
-    found = link.find()
+    found = link.items()
     for domain, listed in (
-        ('anechoic', found if link.known else []),
-        ('reverberant', link.spatialized('reverb')),
-        ('spatialized', link.spatialized('anechoic')),
+        ('anechoic', found if link.has_sources else []),
+        ('reverberant', spatialized_mixtures(link, 'reverb')),
+        ('spatialized', spatialized_mixtures(link, 'anechoic')),
     ):
         kept = (
             listed
@@ -152,7 +156,7 @@ def _list_mixtures(folder, link, settings):
 
 def _freeze(folder, link, settings, source):
     manifest, home = (
-        (write_manifest(folder / 'manifest.jsonl', link.find()), link.home) if link else (Path(source), None)
+        (write_manifest(folder / 'manifest.jsonl', link.items()), link.clips_folder) if link else (Path(source), None)
     )
     clips = read_manifest(manifest, check_files=link is None)
     if lacking := sorted({'train', 'valid', 'test'} - {clip.split for clip in clips}):

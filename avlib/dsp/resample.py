@@ -5,6 +5,7 @@ __all__ = ['KAISER', 'MAX_KERNEL', 'resample']
 
 # %% ../../nbs/dsp/resample.ipynb #00000002
 import math
+
 import torch
 
 # %% ../../nbs/dsp/resample.ipynb #00000005
@@ -18,16 +19,16 @@ MAX_KERNEL = 2**24
 
 
 def resample(signal: torch.Tensor, from_rate: int, to_rate: int, length: int | None = None) -> torch.Tensor:
-    """The signal `[..., time]` at another rate: `ceil(time * to_rate / from_rate)` samples, or `length`.
+    """Resample a signal `[..., time]` to `ceil(time * to_rate / from_rate)` samples, or to `length`.
 
-    Rates in Hz, whole numbers. At the same rate, the signal itself. Raises ValueError for rates that aren't
-    positive whole numbers or have no small ratio, samples that aren't floating point, and a `length` further off
-    than one sample of the coarser rate.
+    Rates are whole numbers in Hz. At the same rate, the signal itself is returned.
+    Raises ValueError for rates that aren't positive whole numbers or have no small ratio, samples that aren't floating
+    point, and a `length` that differs by more than one sample of the lower rate.
     """
     _check_rates(from_rate, to_rate)
     if not signal.is_floating_point() or signal.shape[-1:].numel() == 0:
         raise ValueError(
-            f'resample needs floating-point samples [..., time], one at least; got {list(signal.shape)} {signal.dtype}'
+            f'signal must be floating point [..., time] and not empty; got {list(signal.shape)} {signal.dtype}'
         )
     if from_rate != to_rate:
         from torchaudio.functional import resample as windowed_sinc
@@ -41,8 +42,8 @@ def _fit(signal, length, slack):
     extra = length - signal.shape[-1]
     if abs(extra) > slack:
         raise ValueError(
-            f'{signal.shape[-1]} samples after resampling are not {length}: '
-            f'lengths may differ by at most {slack}; check the rates'
+            f'{signal.shape[-1]} samples after resampling; expected {length} with a difference of at most {slack}; '
+            'check the rates'
         )
     return torch.nn.functional.pad(signal, (0, extra)) if extra else signal
 
@@ -53,6 +54,6 @@ def _check_rates(from_rate, to_rate):
     common = math.gcd(from_rate, to_rate)
     if from_rate // common * (to_rate // common) > MAX_KERNEL:
         raise ValueError(
-            f'{from_rate} Hz and {to_rate} Hz have no small ratio, the filter would not fit into memory: '
-            f'bring the signal to a usual rate first, such as {round(from_rate, -2) or 100} Hz'
+            f'{from_rate} Hz and {to_rate} Hz have no small ratio, so the filter would not fit into memory; '
+            f'convert the signal to a common rate first, such as {round(from_rate, -2) or 100} Hz'
         )

@@ -17,9 +17,13 @@ from torchaudio.functional import fftconvolve
 class RoomSettings:
     """Ranges `(low, high)` from which rooms are drawn; lengths in m, times in s.
 
-    `length`, `width`, `height` of the room; `rt60`: reverberation time by Sabine's formula, (0, 0) for a room without echo; `array_height`; `array_radius`;
-    `off_center`: of the array's place, to all four sides; `distance` of the voices from it; `microphones`, one at the array's center or 2 and more.
-    Raises ValueError for ranges that are not, or for voices that could stand in a wall.
+    `length`, `width`, `height`: of the room.
+    `rt60`: reverberation time by Sabine's formula, (0, 0) for a room without echo.
+    `array_height`, `array_radius`: of the microphone array.
+    `off_center`: largest displacement of the array from the room's center, in both horizontal directions.
+    `distance`: of the voices from the array.
+    `microphones`: their number; a single one stands at the array's center.
+    Raises ValueError for invalid ranges, and for voices or microphones that could lie in a wall.
     """
 
     length: tuple[float, float] = (5.0, 10.0)
@@ -36,23 +40,25 @@ class RoomSettings:
         for name in ('length', 'width', 'height', 'rt60', 'array_height', 'array_radius', 'distance'):
             low, high = getattr(self, name)
             if not 0 <= low <= high or (low == 0 and name != 'rt60'):
-                raise ValueError(f'{name} is a range from low to high, above 0; got {low} to {high}')
+                raise ValueError(f'{name}: got {low} to {high}; expected a range from low to high, above 0')
         if self.microphones < 1:
-            raise ValueError(f'a room needs a microphone; got {self.microphones}')
-        low, high = self.array_height[0] - self.array_radius[1], self.array_height[1] + self.array_radius[1]
-        if (
-            self.distance[1] + self.off_center >= min(self.length[0], self.width[0]) / 2
-            or low <= 0
-            or high >= self.height[0]
-        ):
+            raise ValueError(f'microphones: got {self.microphones}; expected 1 or more')
+        lowest, highest = self.array_height[0] - self.array_radius[1], self.array_height[1] + self.array_radius[1]
+        in_wall = self.distance[1] + self.off_center >= min(self.length[0], self.width[0]) / 2
+        if in_wall or lowest <= 0 or highest >= self.height[0]:
             raise ValueError(
-                f'voices or microphones could stand in a wall, floor or ceiling: make the smallest room larger, or distances shorter; got {self}'
+                'voices or microphones could lie in a wall, floor or ceiling; '
+                f'use larger rooms or shorter distances; got {self}'
             )
 
 
 @dataclass(frozen=True)
 class Room:
-    "Size `[3]`, places of voices `[source, 3]` and of microphones `[microphone, 3]` in m, reverberation time in s (0: no echo)."
+    """Room with voices and microphones.
+
+    `size`: `[3]` in m; `rt60`: reverberation time in s, 0 for no echo.
+    `sources`, `microphones`: positions `[source, 3]` and `[microphone, 3]` in m.
+    """
 
     size: np.ndarray
     sources: np.ndarray
@@ -61,105 +67,124 @@ class Room:
 
 
 def draw_room(settings: RoomSettings, sources: int, rng: np.random.Generator) -> Room:
-    "A room with so many voices, at angles that are independent of each other."
+    "Draw a room with a number of voices at independent angles."
     size = np.array([rng.uniform(*settings.length), rng.uniform(*settings.width), rng.uniform(*settings.height)])
-    sides = size[:2] / 2 + rng.uniform(-settings.off_center, settings.off_center, 2)
-    center = np.array([*sides, rng.uniform(*settings.array_height)])
+    horizontal = size[:2] / 2 + rng.uniform(-settings.off_center, settings.off_center, 2)
+    center = np.array([*horizontal, rng.uniform(*settings.array_height)])
     angle, distance = rng.uniform(0, 2 * np.pi, sources), rng.uniform(*settings.distance, sources)
-    around = np.stack([distance * np.cos(angle), distance * np.sin(angle), np.zeros(sources)], 1)
+    offsets = np.stack([distance * np.cos(angle), distance * np.sin(angle), np.zeros(sources)], 1)
     microphones = center + draw_array(settings.microphones, rng.uniform(*settings.array_radius), rng)
-    return Room(size, center + around, microphones, rng.uniform(*settings.rt60))
+    return Room(size, center + offsets, microphones, rng.uniform(*settings.rt60))
 
 
-def draw_array(count: int, radius: float, rng: np.random.Generator, apart: float = 0.05) -> np.ndarray:
-    "Places of microphones `[microphone, 3]` around 0; raises ValueError where so many do not fit."
+def draw_array(count: int, radius: float, rng: np.random.Generator, min_spacing: float = 0.05) -> np.ndarray:
+    """Draw positions of microphones `[microphone, 3]` around 0, in m.
+
+    Raises ValueError where so many do not fit.
+    """
     if count == 1:
         return np.zeros((1, 3))
-    crowded = ValueError(
-        f'{count} microphones {100 * apart:.0f} cm apart do not fit into a sphere of {100 * radius:.1f} cm'
+    if 2 * radius >= min_spacing:
+        first = _draw_direction(rng) * radius
+        positions = [first, -first]
+        for _ in range(1000 * count):
+            if len(positions) == count:
+                return np.stack(positions)
+            position = _draw_direction(rng) * radius * rng.uniform() ** (1 / 3)
+            if min(np.linalg.norm(position - other) for other in positions) >= min_spacing:
+                positions.append(position)
+    raise ValueError(
+        f'{count} microphones {100 * min_spacing:.0f} cm apart do not fit into a sphere of radius '
+        f'{100 * radius:.1f} cm; use fewer microphones or a larger array_radius'
     )
-    if 2 * radius < apart:
-        raise crowded
-    first = _direction(rng) * radius
-    places = [first, -first]
-    for _ in range(1000 * count):
-        if len(places) == count:
-            return np.stack(places)
-        place = _direction(rng) * radius * rng.uniform() ** (1 / 3)
-        if min(np.linalg.norm(place - other) for other in places) >= apart:
-            places.append(place)
-    raise crowded
 
 
-def _direction(rng):
+def _draw_direction(rng):
     vector = rng.standard_normal(3)
     return vector / np.linalg.norm(vector)
 
 # %% ../../nbs/dsp/rooms.ipynb #00000009
 def impulse_responses(room: Room, rate: int) -> torch.Tensor:
-    """How each microphone hears each voice, `[source, microphone, time]` at `rate` Hz; gain 1 at a distance of 1 m.
+    """Simulate the impulse responses `[source, microphone, time]` at `rate` Hz, with gain 1 at a distance of 1 m.
 
-    Source: the image method (Allen and Berkley 1979), as pyroomacoustics computes it. Raises ValueError where no wall absorbs enough for the room's
-    reverberation time, ImportError without that package.
+    Raises ValueError where no wall absorbs enough for the room's reverberation time, and ImportError without
+    pyroomacoustics.
+    Source: the image method (Allen and Berkley 1979), as pyroomacoustics computes it.
     """
-    box = _acoustics().ShoeBox(room.size, fs=rate, **_walls(room))
-    for place in room.sources:
-        box.add_source(place)
+    pyroomacoustics = _import_pyroomacoustics()
+    box = pyroomacoustics.ShoeBox(room.size, fs=rate, **_wall_settings(room))
+    for position in room.sources:
+        box.add_source(position)
     box.add_microphone_array(room.microphones.T)
     box.compute_rir()
-    length = max(len(response) for heard in box.rir for response in heard)
-    padded = [
-        [np.pad(response, (0, length - len(response))) for response in heard] for heard in box.rir
-    ]  # [microphone][source]
-    delay = _acoustics().constants.get('frac_delay_length') // 2
-    return torch.from_numpy(np.array(padded)[..., delay:]).float().transpose(0, 1).contiguous()
+    responses = [response for microphone in box.rir for response in microphone]
+    length = max(len(response) for response in responses)
+    padded = np.array([np.pad(response, (0, length - len(response))) for response in responses])
+    padded = padded.reshape(len(room.microphones), len(room.sources), length)
+    filter_delay = pyroomacoustics.constants.get('frac_delay_length') // 2
+    return torch.from_numpy(padded[..., filter_delay:]).float().transpose(0, 1).contiguous()
 
 
-def _walls(room):
-    "Absorption and number of reflections, by Sabine's formula."
+def _wall_settings(room):
+    "Compute absorption and number of reflections by Sabine's formula."
     if room.rt60 == 0:
         return {'max_order': 0}
+    pyroomacoustics = _import_pyroomacoustics()
     try:
-        absorption, order = _acoustics().inverse_sabine(room.rt60, room.size)
+        absorption, order = pyroomacoustics.inverse_sabine(room.rt60, room.size)
     except ValueError as error:
+        size = ' x '.join(f'{side:.1f}' for side in room.size)
         raise ValueError(
-            f'a room of {" x ".join(f"{side:.1f}" for side in room.size)} m cannot be as dry as {room.rt60:.2f} s: '
-            'make it smaller, or its reverberation longer'
+            f'a room of {size} m cannot have a reverberation time of only {room.rt60:.2f} s; '
+            'use a smaller room or a longer time'
         ) from error
-    return {'materials': _acoustics().Material(absorption), 'max_order': order}
+    return {'materials': pyroomacoustics.Material(absorption), 'max_order': order}
 
 
-def _acoustics():
+def _import_pyroomacoustics():
     try:
         import pyroomacoustics
     except ImportError:
-        raise ImportError('rooms are simulated by pyroomacoustics: pip install pyroomacoustics') from None
+        raise ImportError('pyroomacoustics is missing; install it: pip install pyroomacoustics') from None
     return pyroomacoustics
 
 # %% ../../nbs/dsp/rooms.ipynb #0000000c
 def reverberation_time(response: torch.Tensor, rate: int, start_db: float = -5.0, end_db: float = -25.0) -> float:
-    """Time in s in which the sound of an impulse response `[time]` decays by 60 dB, from the slope of Schroeder's backward integral.
+    """Measure the time in s in which an impulse response `[time]` decays by 60 dB.
 
-    The slope is taken between the moments at which `start_db` and `end_db` are reached. Where the response is cut off counts as decay.
-    Raises ValueError where there is no such slope.
+    The slope of Schroeder's backward integral is measured between `start_db` and `end_db`.
+    A response that ends early counts as decayed.
+    Raises ValueError where the response doesn't decay from `start_db` to `end_db`.
     """
     remaining = response.double().square().flip(0).cumsum(0).flip(0)
     decay = 10 * torch.log10(remaining / remaining[0])
-    first, last = (int((decay < db).nonzero()[0]) if (decay < db).any() else 0 for db in (start_db, end_db))
+    first, last = (_first_below(decay, db) for db in (start_db, end_db))
     if last <= first:
-        raise ValueError(f'the response of {len(response)} samples does not decay from {start_db} to {end_db} dB')
+        raise ValueError(
+            f'the response of {len(response)} samples does not decay from {start_db} to {end_db} dB; '
+            'use a longer response'
+        )
     return 60 / (start_db - end_db) * (last - first) / rate
+
+
+def _first_below(decay, db):
+    "Index of the first value below `db`, 0 if there is none."
+    below = (decay < db).nonzero()
+    return int(below[0]) if len(below) else 0
 
 # %% ../../nbs/dsp/rooms.ipynb #0000000f
 def spatialize(sources: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
-    """Images of `sources [..., source, time]` at the microphones, `[..., source, microphone, time]`, by `responses [..., source, microphone, time]`.
+    """Convolve sources with impulse responses into images at the microphones, `[..., source, microphone, time]`.
 
+    `sources`: `[..., source, time]`; `responses`: `[..., source, microphone, time]`.
     Raises ValueError where the numbers of sources differ.
     """
     if sources.ndim < 2 or responses.ndim < 3 or sources.shape[-2] != responses.shape[-3]:
         raise ValueError(
-            f'sources [..., source, time] and responses [..., source, microphone, time] do not fit; got {list(sources.shape)} and {list(responses.shape)}'
+            'sources [..., source, time] and responses [..., source, microphone, time] do not fit; '
+            f'got {list(sources.shape)} and {list(responses.shape)}'
         )
     time, length = sources.shape[-1], sources.shape[-1] + responses.shape[-1] - 1
-    quick = next_fast_len(length, real=True)  # transforms of a prime length are slow
-    return fftconvolve(nn.functional.pad(sources, (0, quick - length))[..., None, :], responses)[..., :time]
+    fast_length = next_fast_len(length, real=True)  # transforms of a prime length are slow
+    padded = nn.functional.pad(sources, (0, fast_length - length))
+    return fftconvolve(padded[..., None, :], responses)[..., :time]

@@ -8,14 +8,23 @@ import torch
 
 # %% ../../nbs/dsp/spatial_cues.ipynb #00000005
 def phase_difference(spectrum: torch.Tensor) -> torch.Tensor:
-    "Interchannel phase difference θ in radians, `[..., 2, F, T'] -> [..., F, T']`; 0 where a channel is silent. Source: bootstrapping, eq. 1."
+    """Compute the interchannel phase difference θ in radians, `[..., 2, F, T'] -> [..., F, T']`.
+
+    The result is 0 where a channel is silent.
+    Raises ValueError for a spectrum that isn't complex or stereo.
+    Source: bootstrapping, eq. 1.
+    """
     _check_stereo(spectrum)
     product = spectrum[..., 0, :, :] * spectrum[..., 1, :, :].conj()
-    return torch.where(product.abs() > 0, product.angle(), 0)  # the angle of -0 would be π
+    return torch.where(product.abs() > 0, product.angle(), 0)  # the angle of -0 is π
 
 
 def log_magnitude(spectrum: torch.Tensor) -> torch.Tensor:
-    "Level of the first channel in dB, `[..., 2, F, T'] -> [..., F, T']`; -inf where it is silent. Source: bootstrapping, eq. 2."
+    """Compute the level of the first channel in dB, `[..., 2, F, T'] -> [..., F, T']`; -inf where it is silent.
+
+    Raises ValueError for a spectrum that isn't complex or stereo.
+    Source: bootstrapping, eq. 2.
+    """
     _check_stereo(spectrum)
     return 20 * torch.log10(spectrum[..., 0, :, :].abs())
 
@@ -23,32 +32,39 @@ def log_magnitude(spectrum: torch.Tensor) -> torch.Tensor:
 def _check_stereo(spectrum):
     if not spectrum.is_complex() or spectrum.ndim < 3 or spectrum.shape[-3] != 2:
         raise ValueError(
-            f'a stereo spectrum is complex and [..., 2, F, frame]; got {list(spectrum.shape)} {spectrum.dtype}'
+            f'a stereo spectrum must be complex [..., 2, F, frame]; got {list(spectrum.shape)} {spectrum.dtype}'
         )
 
 # %% ../../nbs/dsp/spatial_cues.ipynb #00000009
 def phase_features(theta: torch.Tensor) -> torch.Tensor:
-    "`(cos θ, sin θ)`, `[...] -> [..., 2]`: a difference of phase as a point on the circle."
+    "Map phase differences to points on the unit circle, `(cos θ, sin θ)`, `[...] -> [..., 2]`."
     return torch.stack([theta.cos(), theta.sin()], -1)
 
 # %% ../../nbs/dsp/spatial_cues.ipynb #0000000b
 def spatial_features(spectrum: torch.Tensor) -> torch.Tensor:
-    "`(cos θ, sin θ)` of a stereo spectrum, `[..., 2, F, T'] -> [..., F, T', 2]`; (1, 0) where a channel is silent."
+    """Compute `(cos θ, sin θ)` of a stereo spectrum, `[..., 2, F, T'] -> [..., F, T', 2]`.
+
+    The result is (1, 0) where a channel is silent.
+    Raises ValueError for a spectrum that isn't complex or stereo.
+    """
     _check_stereo(spectrum)
     product = spectrum[..., 0, :, :] * spectrum[..., 1, :, :].conj()
-    size = product.abs()
-    tiny = torch.finfo(size.dtype).tiny
-    return torch.view_as_real(torch.where(size > tiny, product / size.clamp_min(tiny), 1.0))
+    magnitude = product.abs()
+    tiny = torch.finfo(magnitude.dtype).tiny
+    return torch.view_as_real(torch.where(magnitude > tiny, product / magnitude.clamp_min(tiny), 1.0))
 
 # %% ../../nbs/dsp/spatial_cues.ipynb #0000000f
-def principal_axes(points: torch.Tensor, heard: torch.Tensor, dimensions: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean `[..., D]` and main directions `[..., D, dimensions]` of `points [..., P, D]`, of those that are `heard [..., P]` (bool), the most telling first.
+def principal_axes(
+    points: torch.Tensor, active: torch.Tensor, dimensions: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute mean `[..., D]` and principal axes `[..., D, dimensions]` of the active points, largest variance first.
 
-    Where none is heard, the mean is 0. Raises ValueError for more dimensions than the points have.
+    `points`: `[..., P, D]`; `active`: `[..., P]` (bool). Where no point is active, the mean is 0.
+    Raises ValueError for more dimensions than the points have.
     """
     if not 1 <= dimensions <= points.shape[-1]:
         raise ValueError(f'points of {points.shape[-1]} dimensions have 1 to {points.shape[-1]} axes; got {dimensions}')
-    weight = (heard / heard.sum(-1, keepdim=True).clamp_min(1)).to(points)[..., None, :]  # [..., 1, P]
+    weight = (active / active.sum(-1, keepdim=True).clamp_min(1)).to(points)[..., None, :]  # [..., 1, P]
     mean = (weight @ points).squeeze(-2)
     centered = points - mean[..., None, :]
     covariance = (weight * centered.mT) @ centered  # [..., D, D]
@@ -58,5 +74,5 @@ def principal_axes(points: torch.Tensor, heard: torch.Tensor, dimensions: int = 
 
 
 def project(points: torch.Tensor, mean: torch.Tensor, axes: torch.Tensor) -> torch.Tensor:
-    "Points `[..., P, D]` on axes `[..., D, d]` around a mean `[..., D]` -> `[..., P, d]`."
+    "Project points `[..., P, D]` onto axes `[..., D, d]` around a mean `[..., D]`, `-> [..., P, d]`."
     return (points - mean[..., None, :]) @ axes

@@ -8,18 +8,17 @@ import torch
 
 # %% ../../nbs/dsp/stft.ipynb #00000005
 def stft(signal: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
-    """Complex spectrum `[..., n_fft // 2 + 1, 1 + time // hop]` of a real signal `[..., time]`.
+    """Compute the complex spectrum `[..., n_fft // 2 + 1, 1 + time // hop]` of a real signal `[..., time]`.
 
-    Frame t is centred on sample `t * hop`.
-
-    `n_fft`, `hop`: window length and its advance in samples; the window is a periodic Hann, not normalized, the
-    padding zeros. Raises ValueError for a signal that is complex, integer or empty, and for a hop above half a
-    window.
+    `n_fft`, `hop`: window length and hop in samples.
+    The window is a periodic Hann window, not normalized; frame t is centred on sample `t * hop`; padding is zeros.
+    Raises ValueError for a signal that is complex, integer or empty, and for a hop above half a window.
     """
     _check_frames(n_fft, hop)
     if not signal.is_floating_point() or signal.ndim == 0 or signal.numel() == 0:
         raise ValueError(
-            f'stft needs real floating-point samples [..., time], one at least; got {list(signal.shape)} {signal.dtype}'
+            'signal must be real and floating point [..., time] with at least one sample; '
+            f'got {list(signal.shape)} {signal.dtype}'
         )
     flat = signal.reshape(-1, signal.shape[-1])
     spectrum = torch.stft(flat, n_fft, hop, window=_window(n_fft, signal), pad_mode='constant', return_complex=True)
@@ -33,21 +32,21 @@ def _window(n_fft, like):
 def _check_frames(n_fft, hop):
     if n_fft < 2 or n_fft % 2 or not 1 <= hop <= n_fft // 2:
         raise ValueError(
-            'n_fft must be even and hop between 1 and n_fft / 2, or samples would go unheard; '
+            'n_fft must be even, and hop between 1 and n_fft / 2 so that every sample contributes; '
             f'got n_fft={n_fft}, hop={hop}'
         )
 
 # %% ../../nbs/dsp/stft.ipynb #0000000b
 def istft(spectrum: torch.Tensor, n_fft: int, hop: int, length: int | None = None) -> torch.Tensor:
-    """Real signal `[..., length]` of a spectrum `[..., n_fft // 2 + 1, frame]`: the inverse of `stft`.
+    """Invert `stft`: compute the real signal `[..., length]` of a spectrum `[..., n_fft // 2 + 1, frame]`.
 
-    `length`: samples of the signal; without it, up to the centre of the last frame. Raises ValueError for a
-    spectrum of another shape, and for a length that its frames don't reach.
+    `length`: samples of the signal, by default up to the centre of the last frame.
+    Raises ValueError for a spectrum of another shape, and for a length that its frames don't cover.
     """
     _check_frames(n_fft, hop)
     if not spectrum.is_complex() or spectrum.ndim < 2 or spectrum.shape[-2] != n_fft // 2 + 1:
         raise ValueError(
-            f'istft with n_fft={n_fft} needs a complex spectrum [..., {n_fft // 2 + 1}, frame]; '
+            f'istft with n_fft={n_fft} takes a complex spectrum [..., {n_fft // 2 + 1}, frame]; '
             f'got {list(spectrum.shape)} {spectrum.dtype}'
         )
     length = hop * (spectrum.shape[-1] - 1) if length is None else length
@@ -58,7 +57,7 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop: int, length: int | None = Non
         signal = torch.istft(flat, n_fft, hop, window=_window(n_fft, spectrum.real), length=length)
     except RuntimeError as error:
         raise ValueError(
-            f'the last of {length} samples lie under the edge of the last window: use a hop of at most '
-            f'n_fft / 4 = {n_fft // 4}, or a length that is a multiple of the hop {hop}'
+            f'the last of {length} samples lie at the edge of the last window and cannot be recovered; '
+            f'use a hop of at most n_fft / 4 = {n_fft // 4}, or a length that is a multiple of the hop {hop}'
         ) from error
     return signal.reshape(*spectrum.shape[:-2], length)

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..dsp.assignment import best_assignment
 from ..dsp.consistency import mixture_consistency
-from ..dsp.partition import cheapest_assignment, least_squares_assignment
+from ..dsp.partition import optimal_partition, least_squares_assignment
 from .base import Separator
 from ..models.tdcn import TDCN
 
@@ -112,7 +112,7 @@ def _find_assignment(mixtures, estimates, snr_max, search):
         raise ValueError(
             f'the exact search keeps 2^M numbers and takes up to 20 estimates; got {estimates.shape[-2]}: take search="least-squares"'
         )
-    return cheapest_assignment(subset_loss(mixtures, estimates, snr_max))
+    return optimal_partition(subset_loss(mixtures, estimates, snr_max))
 
 
 SEARCHES = ('exact', 'least-squares')

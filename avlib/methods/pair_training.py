@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-
 from ..corpora.captions import bytes_to_texts
 from .base import Method
 from .weak_supervision import contrastive_loss
@@ -17,16 +16,24 @@ from ..models.joint_embedding import build_embedding
 
 # %% ../../nbs/methods/pair_training.ipynb #00000005
 def retrieval_accuracy(audio, text, labels) -> tuple[float, float]:
-    "Shares of sounds `[n, E]` whose nearest text `[c, E]` is their own, number `labels [n]`, and of texts whose nearest sound is one of their own."
-    similar = audio @ text.mT
-    return (similar.argmax(1) == labels).float().mean().item(), (
-        labels[similar.argmax(0)] == torch.arange(len(text), device=labels.device)
-    ).float().mean().item()
+    """Return two shares: of sounds whose nearest text is their own, and of texts whose nearest sound is their own.
+
+    `audio [n, E]`, `text [c, E]`: unit vectors. `labels [n]`: the index of each sound's text.
+    """
+    similarity = audio @ text.mT
+    nearest_text, nearest_sound = similarity.argmax(1), similarity.argmax(0)
+    own_text = nearest_text == labels
+    own_sound = labels[nearest_sound] == torch.arange(len(text), device=labels.device)
+    return own_text.float().mean().item(), own_sound.float().mean().item()
 
 # %% ../../nbs/methods/pair_training.ipynb #00000008
 @dataclass(frozen=True)
 class PairSettings:
-    "`embedding`: its settings, with its `name`. `temperature`: at the start; it is learned. `rate` of the sounds in Hz. Raises ValueError for a temperature that isn't positive."
+    """Settings of training on pairs.
+
+    `embedding`: settings of the joint embedding, with its `name`. `temperature`: the initial τ. `rate` in Hz.
+    Raises ValueError for a temperature that is not positive.
+    """
 
     embedding: dict = field(default_factory=dict)
     temperature: float = 0.1
@@ -38,9 +45,9 @@ class PairSettings:
 
 
 class PairTraining(Method):
-    """Contrastive training of a joint embedding as a method.
+    """Contrastive training of a joint embedding.
 
-    A batch holds `mixture [B, T]`, and as bytes its `caption [B, L]` and `label [B, L]`, which captions of one meaning share.
+    A batch holds `mixture [B, T]`, and as bytes `caption [B, L]` and `label [B, L]`, which captions of one meaning share.
     Source: Radford et al. 2021; Wu et al. 2023.
     """
 
@@ -51,20 +58,12 @@ class PairTraining(Method):
         self.embedding = build_embedding(**settings.embedding)
         self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
 
-    def loss(self, batch):
-        "The mean contrastive loss as `total`, over both sides, and the share of sounds that are nearest to a caption of theirs."
-        audio, text = (
-            self.embedding.audio(batch['mixture'], self.settings.rate),
-            self.embedding.text(bytes_to_texts(batch['caption'])),
-        )
+    def loss(self, batch: dict) -> dict:
+        "Return the mean contrastive loss as `total`, and the share of sounds closest to a caption of theirs as `accuracy`."
+        audio = self.embedding.audio(batch['mixture'], self.settings.rate)
+        text = self.embedding.text(bytes_to_texts(batch['caption']))
         labels = batch['label'].unique(dim=0, return_inverse=True)[1]
-        loss = contrastive_loss(
-            audio,
-            text,
-            torch.arange(len(audio), device=audio.device),
-            self.log_temperature.exp(),
-            labels,
-            denominator='row',
-        )
-        right = labels[(audio @ text.mT).argmax(1)] == labels
-        return {'total': loss.mean(), 'accuracy': right.float().mean().detach()}
+        index = torch.arange(len(audio), device=audio.device)
+        loss = contrastive_loss(audio, text, index, self.log_temperature.exp(), labels, denominator='row')
+        correct = labels[(audio @ text.mT).argmax(1)] == labels
+        return {'total': loss.mean(), 'accuracy': correct.float().mean().detach()}

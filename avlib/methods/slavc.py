@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .localizer import ContrastiveLocalizer, LocalizerSettings, at_places, own_similarity, similarity
+from .localizer import ContrastiveLocalizer, LocalizerSettings, project_places, own_similarity, similarity
 
 # %% ../../nbs/methods/slavc.ipynb #00000008
 POOLS = ('max', 'sum')
@@ -115,7 +115,7 @@ class Slavc(ContrastiveLocalizer):
 
     def _scores(self, sound, image):
         cosines = [
-            similarity(self.audio_proj[head](sound), at_places(self.image_proj[head], image))
+            similarity(self.audio_proj[head](sound), project_places(self.image_proj[head], image))
             for head in self.image_proj
         ]
         return (
@@ -130,7 +130,7 @@ class Slavc(ContrastiveLocalizer):
 
     def _maps(self, places, sounds):
         cosines = {
-            head: own_similarity(self.audio_proj[head](sounds), at_places(self.image_proj[head], places))
+            head: own_similarity(self.audio_proj[head](sounds), project_places(self.image_proj[head], places))
             for head in self.image_proj
         }
         return {'both': sum(cosines.values()), **cosines}
