@@ -8,7 +8,6 @@ __all__ = ['LAYOUTS', 'Link', 'spatialized_mixtures', 'link_corpus', 'read_link'
 import inspect
 import re
 from collections.abc import Callable
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
