@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from ..corpora.asiw import VIDEO_LISTS, read_video, video_folder
+from ..corpora.asiw import VIDEO_LISTS, read_video_objects, video_folder
 from ..corpora.manifest import ManifestError
 from .moving_clips import draw_pairs
 from ..dsp.mixing import level_db
@@ -34,7 +34,7 @@ def write_asiw_corpus(folder, kind: str, root, settings: dict) -> dict:
             try:
                 rows[split] += [
                     {**row, 'sound': str(_sound(root, video).relative_to(root))}
-                    for row in read_video(root, video, label)
+                    for row in read_video_objects(root, video, label)
                 ]
             except ManifestError as error:
                 missing[split].append(str(error))

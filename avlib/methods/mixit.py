@@ -19,9 +19,9 @@ from ..models.tdcn import TDCN
 
 # %% ../../nbs/methods/mixit.ipynb #00000005
 def thresholded_snr(reference_energy, error_energy, snr_max: float = 30.0):
-    """Negative thresholded SNR in dB from energies of any shape; 0 where the reference is silent.
+    """Return the negative thresholded SNR in dB, from energies of any shape; 0 where the reference is silent.
 
-    Source: MixIT, eq. 2, with the energies `‖y‖²` and `‖y − ŷ‖²`.
+    `reference_energy`: `‖y‖²`; `error_energy`: `‖y − ŷ‖²`; `snr_max` in dB. Source: MixIT, eq. 2.
     """
     tau = 10 ** (-snr_max / 10)
     silent = reference_energy == 0
@@ -29,19 +29,22 @@ def thresholded_snr(reference_energy, error_energy, snr_max: float = 30.0):
     return torch.where(silent, torch.zeros_like(y), -10 * torch.log10(y / (error_energy + tau * y)))
 
 
-def energy(signal):
-    "Sum of squares over time, `[..., time] -> [...]`."
+def energy(signal: torch.Tensor) -> torch.Tensor:
+    "Return the sum of squares over time, `[..., time] -> [...]`."
     return signal.square().sum(-1)
 
 # %% ../../nbs/methods/mixit.ipynb #00000009
 def zero_source_loss(estimate_energy, mixture_energy, snr_max: float = 30.0):
-    "Loss in dB of estimates matched with silence, from energies of one shape. Source: MixIT, eq. 7."
+    "Return the loss in dB of estimates matched with silence, from energies of one shape. Source: MixIT, eq. 7."
     tau = 10 ** (-snr_max / 10)
     return 10 * torch.log10(estimate_energy + tau * mixture_energy)
 
 
 def pair_loss(references, estimates, snr_max: float, mixture=None):
-    "Loss of each reference with the estimate beside it, `[..., M, T]` twice (and a mixture `[..., T]` for eq. 7) -> `[..., M]`."
+    """Return the loss `[..., M]` of each reference with the estimate of the same index, `[..., M, T]` both.
+
+    A `mixture [..., T]` adds eq. 7 where references are silent.
+    """
     y = energy(references)
     loss = thresholded_snr(y, energy(references - estimates), snr_max)
     if mixture is None:
@@ -50,10 +53,10 @@ def pair_loss(references, estimates, snr_max: float, mixture=None):
 
 
 def pit_loss(references, estimates, snr_max: float = 30.0, mixture=None):
-    """Permutation invariant loss in dB, exact for any number M of sources.
+    """Return the permutation invariant loss in dB, exact for any number M of sources, and the permutation.
 
-    `references`, `estimates`: `[..., M, T]`; `mixture`: `[..., T]`, adds the zero-source loss (eq. 7) where references are silent.
-    Returns `(loss [...], permutation [..., M])`; reference `m` goes with estimate `permutation[..., m]`.
+    `references`, `estimates`: `[..., M, T]`. A `mixture [..., T]` adds eq. 7 where references are silent.
+    The result is `(loss [...], permutation [..., M])`; reference `m` goes with estimate `permutation[..., m]`.
     Raises ValueError for unequal shapes and for NaN or infinity. Source: MixIT, eq. 1.
     """
     _check_pair('references', references, estimates)
@@ -68,7 +71,10 @@ def pit_loss(references, estimates, snr_max: float = 30.0, mixture=None):
 
 
 def pairwise_loss(references, estimates, snr_max: float, mixture=None):
-    "Losses of all pairs, `[..., M, T]` twice -> `[..., reference, estimate]`, by `‖y − ŷ‖² = ‖y‖² − 2⟨y, ŷ⟩ + ‖ŷ‖²`."
+    """Return the losses of all pairs, `[..., reference, estimate]`, of signals `[..., M, T]`.
+
+    They follow from inner products, by `‖y − ŷ‖² = ‖y‖² − 2⟨y, ŷ⟩ + ‖ŷ‖²`.
+    """
     y, e = energy(references)[..., :, None], energy(estimates)[..., None, :]
     error = (y - 2 * references @ estimates.mT + e).clamp_min(0)
     loss = thresholded_snr(y.expand_as(error), error, snr_max)
@@ -79,24 +85,26 @@ def pairwise_loss(references, estimates, snr_max: float, mixture=None):
 
 
 def _check_pair(name, references, estimates):
-    "Signals `[..., count, time]` of equal batch and length, all finite."
+    "Raise ValueError unless both are signals `[..., count, time]` of equal batch and length, all finite."
     shapes = f'{name} {tuple(references.shape)} and estimates {tuple(estimates.shape)}'
     if min(references.ndim, estimates.ndim) < 2:
         raise ValueError(f'signals must be [..., count, time]; got {shapes}')
     if references.shape[:-2] != estimates.shape[:-2] or references.shape[-1] != estimates.shape[-1]:
         raise ValueError(f'batch and time must agree; got {shapes}')
-    for what, signal in ((name, references), ('estimates', estimates)):
+    for label, signal in ((name, references), ('estimates', estimates)):
         if not torch.isfinite(signal.detach().sum()):
-            raise ValueError(f'{what} hold NaN or infinity')
+            raise ValueError(f'{label} hold NaN or infinity')
 
 # %% ../../nbs/methods/mixit.ipynb #0000000e
 def mixit_loss(mixtures, estimates, snr_max: float = 30.0, search: str = 'exact'):
-    """Mixture invariant loss in dB, for any number N of mixtures and M of estimates.
+    """Return the mixture invariant loss in dB, for any numbers N of mixtures and M of estimates, and the assignment.
 
-    `mixtures`: `[..., N, T]`; `estimates`: `[..., M, T]`. `search`: 'exact', for M up to 20, or 'least-squares', an approximation for any M.
-    Returns `(loss [...], assignment [..., M])`; estimate `m` belongs to mixture `assignment[..., m]`.
-    Exact: up to N^M sums of plain numbers, no remixes; memory (N + M)·2^M numbers an example, and N^M (2^18 at most) sums beside them.
-    Raises ValueError for shapes that disagree, for NaN or infinity, and for more estimates than can be searched. Source: MixIT, eq. 3.
+    `mixtures`: `[..., N, T]`; `estimates`: `[..., M, T]`.
+    `search`: 'exact', for M up to 20, or 'least-squares', an approximation for any M. The exact search adds up to N^M
+    plain numbers; it keeps (N + M)·2^M numbers an example, and 2^18 sums at most.
+    The result is `(loss [...], assignment [..., M])`; estimate `m` belongs to mixture `assignment[..., m]`.
+    Raises ValueError for shapes that disagree, for NaN or infinity, and for too many estimates.
+    Source: MixIT, eq. 3.
     """
     _check_pair('mixtures', mixtures, estimates)
     assignment = _find_assignment(mixtures.detach(), estimates.detach(), snr_max, search)
@@ -110,7 +118,8 @@ def _find_assignment(mixtures, estimates, snr_max, search):
         return least_squares_assignment(mixtures, estimates)
     if estimates.shape[-2] > 20:
         raise ValueError(
-            f'the exact search keeps 2^M numbers and takes up to 20 estimates; got {estimates.shape[-2]}: take search="least-squares"'
+            f'the exact search keeps 2^M numbers and takes up to 20 estimates; got {estimates.shape[-2]}; '
+            'use search="least-squares"'
         )
     return optimal_partition(subset_loss(mixtures, estimates, snr_max))
 
@@ -118,20 +127,20 @@ def _find_assignment(mixtures, estimates, snr_max, search):
 SEARCHES = ('exact', 'least-squares')
 
 
-def remix(estimates, assignment, mixtures: int):
-    "A ŝ: estimates `[..., M, T]` summed into `mixtures` signals `[..., N, T]` as `assignment [..., M]` says (eq. 3)."
-    A = nn.functional.one_hot(assignment, mixtures).to(estimates.dtype).mT
+def remix(estimates, assignment, n_mixtures: int) -> torch.Tensor:
+    "Return `A ŝ` of eq. 3: estimates `[..., M, T]`, summed into `n_mixtures` signals by `assignment [..., M]`."
+    A = nn.functional.one_hot(assignment, n_mixtures).to(estimates.dtype).mT
     return A @ estimates
 
 
 @lru_cache(maxsize=8)
-def subsets(M: int):
-    "All subsets of M estimates as rows of zeros and ones, `[2^M, M]`; row `k` holds the binary digits of `k`."
+def subsets(M: int) -> torch.Tensor:
+    "Return all subsets of M estimates as rows of zeros and ones, `[2^M, M]`; row `k` has the binary digits of `k`."
     return (torch.arange(2**M)[:, None] >> torch.arange(M)) & 1
 
 
-def subset_loss(mixtures, estimates, snr_max: float):
-    "Loss of every mixture with every subset of the estimates, `[..., N, 2^M]`, from inner products only."
+def subset_loss(mixtures, estimates, snr_max: float) -> torch.Tensor:
+    "Return the loss of every mixture with every subset of the estimates, `[..., N, 2^M]`, from inner products only."
     B = subsets(estimates.shape[-2]).to(estimates)  # [2^M, M]
     x = energy(mixtures)[..., None]  # [..., N, 1]
     cross = mixtures @ estimates.mT @ B.T  # [..., N, 2^M]
@@ -142,9 +151,10 @@ def subset_loss(mixtures, estimates, snr_max: float):
 
 # %% ../../nbs/methods/mixit.ipynb #0000001d
 def sparsity_loss(estimates, mixture):
-    """Price of the outputs in use: `[..., M, T]` and their mixture `[..., T]` -> `[...]`, at least 1 where they add up to the mixture; 0 for silence.
+    """Return the L1 penalty on active outputs, `[...]`, of estimates `[..., M, T]` and their mixture `[..., T]`.
 
-    Source: the L1 sparsity loss of Wisdom et al. 2021 (arXiv:2106.00847), with the norms relative to the mixture's.
+    It is 1 or more where the estimates add up to the mixture, and 0 for silence.
+    Source: the L1 sparsity loss of Wisdom et al. 2021 (arXiv:2106.00847), with norms relative to that of the mixture.
     """
     share = energy(estimates) / energy(mixture).clamp_min(1e-20)[..., None]
     return (share + 1e-8).sqrt().sum(-1) - share.shape[-1] * 1e-4
@@ -154,8 +164,10 @@ def sparsity_loss(estimates, mixture):
 class MixITSettings:
     """Settings of MixIT; the defaults are the paper's.
 
-    `sources`: M, the number of outputs. `snr_max` in dB (eq. 2). `consistency`: apply eq. 6. `zero_loss`: add eq. 7. `tdcn`: sizes of the network.
-    `sparsity`: the weight λ of `sparsity_loss` in dB, on unsupervised examples (not the paper's: 0). `search`: of the assignment, see `mixit_loss`.
+    `sources`: M, the number of outputs. `snr_max` in dB (eq. 2). `search`: of the assignment, see `mixit_loss`.
+    `consistency`: apply eq. 6. `zero_loss`: add eq. 7 to supervised examples.
+    `sparsity`: the weight λ of `sparsity_loss` in dB, on unsupervised examples (beyond the paper).
+    `tdcn`: settings of the network. Raises ValueError for numbers out of range.
     """
 
     sources: int = 4
@@ -198,23 +210,21 @@ class MixIT(Separator):
         estimates = flat.view(*mixture.shape[:-1], *flat.shape[1:]) * level[..., None]
         return mixture_consistency(mixture, estimates) if self.settings.consistency else estimates
 
-    def loss(self, batch):
-        "Mean loss in dB over the batch as `total`, and over its supervised and unsupervised parts."
+    def loss(self, batch: dict) -> dict:
+        "Return the mean loss in dB over the batch as `total`, and over its supervised and unsupervised parts."
         sources, supervised = batch['sources'], batch['supervised']
         mixtures = sources.sum(2)
         estimates = self.separate(mixtures.sum(1)).float()
-        with torch.autocast(
-            estimates.device.type, enabled=False
-        ):  # inner products in half precision would pick wrong assignments
+        with torch.autocast(estimates.device.type, enabled=False):  # half precision would pick wrong assignments
             pit = self._pit(sources[supervised].flatten(1, 2), estimates[supervised])
             mixit = self._mixit(mixtures[~supervised], estimates[~supervised])
         parts = {'pit': pit, 'mixit': mixit}
         return {'total': torch.cat([pit, mixit]).mean(), **{k: v.mean().detach() for k, v in parts.items() if len(v)}}
 
     def _pit(self, references, estimates):
-        lacking = estimates.shape[1] - references.shape[1]
-        if lacking > 0:
-            references = nn.functional.pad(references, (0, 0, 0, lacking))  # silent, up to M
+        missing = estimates.shape[1] - references.shape[1]
+        if missing > 0:
+            references = nn.functional.pad(references, (0, 0, 0, missing))  # silent, up to M
         mixture = references.sum(1) if self.settings.zero_loss else None
         return pit_loss(references, estimates, self.settings.snr_max, mixture)[0]
 
