@@ -16,15 +16,15 @@ from .room_bank import RoomBank, hear
 
 # %% ../../nbs/datasets/published_mixtures.ipynb #00000005
 class PublishedMixtures(Dataset):
-    "`{'id', 'sources': [source, time], 'speakers'}` of published mixtures, heard in the bank `rooms` if one is given."
+    "Published mixtures, placed in `rooms` if given: `{'id', 'sources': [source, time], 'speakers'}`."
 
     def __init__(self, mixtures: list[PublishedMixture], rooms: RoomBank | None = None):
         self.mixtures, self.rooms = mixtures, rooms
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.mixtures)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> dict:
         mixture = self.mixtures[index]
         sources = read_sources(mixture)
         if self.rooms is not None:
@@ -33,10 +33,11 @@ class PublishedMixtures(Dataset):
 
 # %% ../../nbs/datasets/published_mixtures.ipynb #00000009
 class MixturesOfPublished(PreparedMixtures):
-    """Training examples as `MixturesOfMixtures` gives them, of mixtures that come mixed: `{'sources': [mixture, source, time], 'supervised': bool}`.
+    """Training examples from published mixtures: `{'sources': [mixture, source, time], 'supervised': bool}`.
 
-    `mixtures`: by whether they are supervised, the published mixtures to draw from; `rooms`: likewise, where they are heard (default: as they are). `seconds` long.
-    Raises ManifestError where there are fewer than two to draw from.
+    `mixtures`, `rooms`: mixtures to draw from, and rooms to place them in, for supervised (True) and unsupervised
+    (False) examples; `seconds`: length of examples; `unsupervised`: share of unsupervised examples.
+    Raises ManifestError where there are fewer than two mixtures to draw from.
     """
 
     def __init__(
@@ -56,34 +57,34 @@ class MixturesOfPublished(PreparedMixtures):
         self.unsupervised, self.rooms, self.epoch = unsupervised, rooms or {}, 0
 
     @classmethod
-    def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "The training split of a prepared published corpus, by an experiment's settings. The corpus' own reverberant version goes before simulated rooms."
-        drawn = settings['mixtures']
-        found = {
-            supervised: prepared.mixtures('train', reverberant)
-            for supervised, reverberant in reverberant_parts(settings).items()
-        }
-        listed, rooms = ({supervised: pair[i] for supervised, pair in found.items()} for i in range(2))
-        return cls(listed, drawn['seconds'], drawn['single'], size, seed, settings['unsupervised'], rooms)
+    def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'MixturesOfPublished':
+        """Return examples of the training split of a prepared corpus, by the settings of an experiment.
 
-    def set_epoch(self, epoch: int):
+        A reverberant version of the corpus takes precedence over simulated rooms.
+        """
+        mixtures, rooms = {}, {}
+        for supervised, reverberant in reverberant_parts(settings).items():
+            mixtures[supervised], rooms[supervised] = prepared.mixtures('train', reverberant)
+        drawn = settings['mixtures']
+        return cls(mixtures, drawn['seconds'], drawn['single'], size, seed, settings['unsupervised'], rooms)
+
+    def set_epoch(self, epoch: int) -> None:
+        "Draw other examples from now on."
         self.epoch = epoch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: int):
-        rng, supervised = (
-            np.random.default_rng([self.seed, self.epoch, index]),
-            spread_evenly(index, 1 - self.unsupervised),
-        )
-        listed = self.mixtures[supervised]
-        sources = [
-            self._sources(listed[i], self.rooms.get(supervised), rng) for i in rng.choice(len(listed), 2, replace=False)
-        ]
+    def __getitem__(self, index: int) -> dict:
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        supervised = spread_evenly(index, 1 - self.unsupervised)
+        mixtures, rooms = self.mixtures[supervised], self.rooms.get(supervised)
+        chosen = rng.choice(len(mixtures), 2, replace=False)
+        sources = [self._draw_sources(mixtures[i], rooms, rng) for i in chosen]
         return {'sources': torch.stack(sources), 'supervised': supervised}
 
-    def _sources(self, mixture, rooms, rng):
+    def _draw_sources(self, mixture: PublishedMixture, rooms: RoomBank | None, rng: np.random.Generator):
+        "Crop a mixture, place it in a room, and silence one speaker with probability `single`."
         frames = round(self.seconds * mixture.rate)
         start = int(rng.integers(max(mixture.frames - frames, 0) + 1))
         sources = in_some_room(read_sources(mixture, start, min(frames, mixture.frames)), rooms, rng)

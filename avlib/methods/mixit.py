@@ -69,7 +69,7 @@ def pit_loss(references, estimates, snr_max: float = 30.0, mixture=None):
     matched = estimates.gather(-2, permutation[..., None].expand_as(estimates))
     return pair_loss(references, matched, snr_max, mixture).sum(-1), permutation
 
-
+# %% ../../nbs/methods/mixit.ipynb #00000025
 def pairwise_loss(references, estimates, snr_max: float, mixture=None):
     """Return the losses of all pairs, `[..., reference, estimate]`, of signals `[..., M, T]`.
 
@@ -126,7 +126,7 @@ def _find_assignment(mixtures, estimates, snr_max, search):
 
 SEARCHES = ('exact', 'least-squares')
 
-
+# %% ../../nbs/methods/mixit.ipynb #00000026
 def remix(estimates, assignment, n_mixtures: int) -> torch.Tensor:
     "Return `A ŝ` of eq. 3: estimates `[..., M, T]`, summed into `n_mixtures` signals by `assignment [..., M]`."
     A = nn.functional.one_hot(assignment, n_mixtures).to(estimates.dtype).mT
@@ -188,7 +188,7 @@ class MixITSettings:
         if self.search not in SEARCHES:
             raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{self.search}"')
 
-
+# %% ../../nbs/methods/mixit.ipynb #00000027
 class MixIT(Separator):
     """MixIT as a method.
 

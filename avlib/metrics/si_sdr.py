@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ..dsp.assignment import best_assignment
-from .si_snr import LIMIT_DB, check_alike, si_snr
+from .si_snr import LIMIT_DB, check_same_shape, si_snr
 
 # %% ../../nbs/metrics/si_sdr.ipynb #00000005
 COLLINEAR = 10 ** (-LIMIT_DB / 10)
@@ -40,7 +40,7 @@ def si_sdr(references: torch.Tensor, estimates: torch.Tensor, permute: bool = Tr
     `LIMIT_DB`. Runs on the signals' device in double precision, without gradient. Raises ValueError where shapes differ
     or samples aren't finite. Source: Le Roux, Wisdom, Erdogan and Hershey, SDR – half-baked or well done?, ICASSP 2019.
     """
-    check_alike(references, estimates)
+    check_same_shape(references, estimates)
     references, estimates = references.double(), estimates.double()
     order = _best_order(references, estimates) if permute else _given_order(references)
     estimates = estimates.gather(-2, order.unsqueeze(-1).expand_as(estimates))
