@@ -10,7 +10,20 @@ import pytest
 import torch
 
 from avlib.io.audio import audio_info, write_audio
-from workbench import CLI, PIPELINE, ROOT, alive, change_settings, clean_up, copy_run, kill, run, start, wait_for, write_pipeline
+from workbench import (
+    CLI,
+    PIPELINE,
+    ROOT,
+    alive,
+    change_settings,
+    clean_up,
+    copy_run,
+    kill,
+    run,
+    start,
+    wait_for,
+    write_pipeline,
+)
 
 NAME, EPOCHS, STEPS = '1or2-p100', 5, 40
 FOLDER = f'runs/speech/smoke/train/{NAME}-0'
@@ -45,7 +58,9 @@ def prepared(smoke, tmp_path_factory):
     tree = copy_run(smoke[0], tmp_path_factory.mktemp('prepared') / 'tree')
     for made in ('runs/speech/smoke/train', 'runs/speech/smoke/notebooks'):
         shutil.rmtree(tree / made)
-    change_settings(tree, lambda settings: settings['mixit']['smoke']['train'].update(epochs=EPOCHS, steps_per_epoch=STEPS))
+    change_settings(
+        tree, lambda settings: settings['mixit']['smoke']['train'].update(epochs=EPOCHS, steps_per_epoch=STEPS)
+    )
     write_pipeline(tree)
     return tree
 

@@ -53,7 +53,9 @@ def test_bootstrapping_settings_are_complete_and_accepted(profile, name):
     settings = Experiment('boot', name, profile).settings
     TrainSettings(**settings['train'])
     assert build_method(settings['method'], settings['settings']).settings.sources == 2
-    assert settings['labels'] in ('truth', 'estimates') and settings['alpha'] >= 0 and 0 < settings['share'] <= 1
+    assert (
+        settings['labels'] in ('truth', 'estimates') and settings['alpha'] >= 0 and 0 < settings['scene_fraction'] <= 1
+    )
     assert set(PARAMS['stereo'][profile]['scenes']) == {'train', 'valid', 'test', 'test-reverberant'}
     assert [PARAMS['stereo']['clustering'][key] for key in ('n_fft', 'hop')] == [
         settings['settings'][key] for key in ('n_fft', 'hop')
@@ -188,7 +190,7 @@ def test_localization_settings_are_complete_and_accepted(profile, name):
     assert (
         method.object_guidance
         and settings['train']['checkpoint'] == 'last'
-        and PARAMS['scenes'][profile]['most'] + start['shapes'] == 21
+        and PARAMS['scenes'][profile]['max_labels'] + start['shapes'] == 21
     )
     if profile != 'paper':
         assert settings['settings']['visual'] == start['visual']
@@ -200,7 +202,12 @@ def test_localization_has_the_settings_of_the_paper():
     "Section 5.1: 144,000 pairs in batches of 128, 20 epochs, Adam at 1e-4 with weight decay 1e-4, 3 s at 22,050 Hz, frames of 224 pixels."
     settings = Experiment('slavc', 'slavc', 'paper').settings
     train, method = settings['train'], build_method(settings['method'], settings['settings']).settings
-    assert (train['epochs'], train['steps_per_epoch'] * train['batch'], train['learning_rate'], train['weight_decay']) == (
+    assert (
+        train['epochs'],
+        train['steps_per_epoch'] * train['batch'],
+        train['learning_rate'],
+        train['weight_decay'],
+    ) == (
         20,
         144_000,
         1e-4,

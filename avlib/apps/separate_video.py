@@ -34,8 +34,8 @@ def visual_inputs(video: VideoFrames, objects: list[int], context: list[int], fi
 
     `objects`, `context`: indices of objects; those of the context may be out of sight. `crop`: in pixels.
     """
-    context_boxes = [box for index in context if (box := video.box(index, first)) is not None]
-    boxes = torch.stack([torch.stack([video.box(index, first), *context_boxes]) for index in objects])
+    context_boxes = video.boxes(context, first)
+    boxes = torch.stack([torch.stack([own, *context_boxes]) for own in video.boxes(objects, first)])
     frame = video.frames[first]
     return {
         'crops': torch.stack([crops(frame, own, crop) for own in boxes]),
@@ -52,17 +52,13 @@ def describe_objects(
 
     `first`: the first frame of the window; `sounds`: the separated sounds `[object, T]`; `labels`: the model's.
     """
-    probabilities = method.class_probabilities(sounds)
-    rows = []
-    for index, probability, direction in zip(objects, probabilities, _directions(method, sounds), strict=True):
-        label = labels.index(video.objects[index].name) + 1  # class 0 is the background
-        row = {
-            'time': round(video.times[first], 3),
-            'box': video.box(index, first).tolist(),
-            'agreement': round(probability[label].item(), 4),
-        }
-        rows.append({**row, **direction})
-    return rows
+    classes = [labels.index(video.objects[index].name) + 1 for index in objects]  # class 0 is the background
+    agreement = method.class_probabilities(sounds)[range(len(objects)), classes].tolist()
+    boxes, directions, time = video.boxes(objects, first), _directions(method, sounds), round(video.times[first], 3)
+    return [
+        {'time': time, 'box': box.tolist(), 'agreement': round(probability, 4), **direction}
+        for box, probability, direction in zip(boxes, agreement, directions, strict=True)
+    ]
 
 
 def _directions(method, sounds):
@@ -84,7 +80,7 @@ def _directions(method, sounds):
 def object_displacements(video: VideoFrames, objects: list[int], first: int, flow: Callable) -> list[list[float]]:
     "Return the displacement `[3]` of visible objects over the window that begins with the frame `first`."
     last, size = first + 2 * STEPS, video.frames.shape[-1]
-    boxes = torch.stack([video.box(index, first) for index in objects])
+    boxes = torch.stack(video.boxes(objects, first))
     total_flow = flow_through(video.frames[first : last + 1], flow)
     moved = box_displacement(boxes, total_flow, video.depth[[first, last]]) / torch.tensor([size, size, 1.0])
     return moved.nan_to_num(0.0).tolist()

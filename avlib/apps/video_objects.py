@@ -12,7 +12,7 @@ import torch
 
 from ..io.video import MediaError, VideoInfo, resize_frame, video_frames, video_info
 from ..corpora.asiw import WINDOW_FRAMES
-from ..datasets.object_tracks import depth_of_objects, linked, read_objects
+from ..datasets.object_tracks import render_depth, link_detections, read_objects
 
 # %% ../../nbs/apps/video_objects.ipynb #00000005
 STEPS = WINDOW_FRAMES // 2  # frames from the beginning of a window to that of the next
@@ -39,6 +39,10 @@ class VideoFrames(NamedTuple):
         "Return the box `[4]` of an object in a frame, both by their numbers; None where the object is not visible."
         return self.objects[index].at(self.times[frame], self.hold)
 
+    def boxes(self, indices: list[int], frame: int) -> list[torch.Tensor]:
+        "Return the boxes in a frame of those of some objects that are visible."
+        return [box for index in indices if (box := self.box(index, frame)) is not None]
+
 
 def read_video_objects(
     video: str | Path,
@@ -57,13 +61,13 @@ def read_video_objects(
     """
     info, times = video_info(video), frame_times(seconds, windows)
     frames, detections = _read_frames(video, info, times, size, None if boxes else detector)
-    objects = read_objects(boxes, info.width, info.height) if boxes else linked(detections)
+    objects = read_objects(boxes, info.width, info.height) if boxes else link_detections(detections)
     if not objects:
         raise MediaError(f'{video}: no object was detected; give boxes by --boxes FILE')
     objects = [_scale_boxes(track, info, size) for track in objects]
     if depth:
         return VideoFrames(frames, times, depth(frames), objects, seconds / 2)
-    maps = [depth_of_objects(objects, time, seconds / 2, (size, size)) for time in times]
+    maps = [render_depth(objects, time, seconds / 2, (size, size)) for time in times]
     return VideoFrames(frames, times, torch.stack(maps), objects, seconds / 2)
 
 

@@ -89,7 +89,7 @@ class BootstrapExamples(PreparedMixtures):
             raise ValueError(f'share lies between 0 and 1; got {share}')
         if not alpha >= 0 or frames < 2:
             raise ValueError(f'alpha is 0 or more, and frames 2 or more; got {alpha} and {frames}')
-        if labels == 'truth' and not all(row['known'] for row in scenes.rows):
+        if labels == 'truth' and not all(row['has_sources'] for row in scenes.rows):
             raise ValueError(f'{scenes.path}: the sources are not known; train on estimates')
         self.scenes, self.clusterings, self.seed, self.epoch = scenes, clusterings, seed, 0
         self.estimated, self.alpha, self.frames, self.n_fft, self.hop = labels == 'estimates', alpha, frames, n_fft, hop

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['LEVEL_DB', 'DOMAINS', 'SUPERVISION', 'Corpus', 'MixtureSettings', 'draw_source', 'draw_mixture', 'render',
-           'PreparedMixtures', 'MixturesOfMixtures', 'reverberant_parts', 'in_some_room', 'spread_evenly',
+           'PreparedMixtures', 'MixturesOfMixtures', 'reverberant_parts', 'render_in_random_room', 'spread_evenly',
            'freeze_mixtures', 'unseen_groups', 'FrozenMixtures']
 
 # %% ../../nbs/datasets/mixtures.ipynb #00000002
@@ -18,7 +18,7 @@ from ..io.audio import read_audio
 from ..io.files import read_jsonl, write_jsonl
 from ..corpora.manifest import ManifestError, clips_folder, read_manifest
 from .base import PreparedData
-from .room_bank import RoomBank, hear
+from .room_bank import RoomBank, render_in_room
 from ..dsp.mixing import level_db, set_level
 
 # %% ../../nbs/datasets/mixtures.ipynb #00000005
@@ -70,13 +70,13 @@ class Corpus:
 @dataclass(frozen=True)
 class MixtureSettings:
     """How mixtures are drawn. `rate` in Hz, `seconds` long, `sources` at most; a share `single` of them holds one source only;
-    levels differ by up to `spread_db`."""
+    levels differ by up to `level_range_db`."""
 
     rate: int
     seconds: float
     sources: int = 2
     single: float = 0.0
-    spread_db: float = 5.0
+    level_range_db: float = 5.0
 
     def __post_init__(self):
         if self.rate <= 0 or self.seconds <= 0 or self.sources < 1:
@@ -105,7 +105,7 @@ def draw_source(corpus: Corpus, group: str, settings: MixtureSettings, rng, used
         'speaker': group,
         'clips': clips,
         'start': round(start, 4),
-        'gain_db': round((rng.random() - 0.5) * settings.spread_db, 3),
+        'gain_db': round((rng.random() - 0.5) * settings.level_range_db, 3),
     }
 
 
@@ -135,9 +135,9 @@ class PreparedMixtures(PreparedData):
     @staticmethod
     def open(folder: Path):
         "Return the prepared corpus."
-        from avlib.datasets.prepared import Prepared  # which imports this module
+        from avlib.datasets.prepared import PreparedCorpus  # which imports this module
 
-        return Prepared(folder)
+        return PreparedCorpus(folder)
 
     @staticmethod
     def frozen(prepared, split: str, domain: str):
@@ -191,7 +191,7 @@ class MixturesOfMixtures(PreparedMixtures):
         supervised = spread_evenly(index, 1 - self.unsupervised)
         mixtures = [render(self.corpus, recipe, self.settings) for recipe in recipes]
         return {
-            'sources': torch.stack([in_some_room(sources, self.rooms.get(supervised), rng) for sources in mixtures]),
+            'sources': torch.stack([render_in_random_room(sources, self.rooms.get(supervised), rng) for sources in mixtures]),
             'supervised': supervised,
         }
 
@@ -210,9 +210,9 @@ def reverberant_parts(settings: dict) -> dict[bool, bool]:
     return {False: domain == 'reverberant', True: (domain == 'reverberant') == (supervision == 'matched')}
 
 
-def in_some_room(sources, rooms, rng):
+def render_in_random_room(sources, rooms, rng):
     "Sources `[source, time]` as the first microphone of a room drawn from the bank hears them; without a bank, as they are."
-    return sources if rooms is None else hear(sources, rooms[int(rng.integers(len(rooms)))])[:, 0]
+    return sources if rooms is None else render_in_room(sources, rooms[int(rng.integers(len(rooms)))])[:, 0]
 
 
 def spread_evenly(index: int, share: float) -> bool:
@@ -272,5 +272,5 @@ class FrozenMixtures(Dataset):
         }
         if self.rooms is None:
             return example
-        images = hear(example['sources'], self.rooms[row['room']])
+        images = render_in_room(example['sources'], self.rooms[row['room']])
         return {**example, 'sources': images[:, 0], 'images': images}

@@ -182,7 +182,7 @@ class MovingClips(Dataset):
             for name, tensor in self.tensors.items()
         }
 
-    def looked_at(self, look, at_once: int = 64):
+    def cache_visual_features(self, look, at_once: int = 64):
         "The same clips with what `look(seen of clips) -> dict` makes of all that is seen of them, in its place; so many clips at a time."
         told = [look(self.tensors_of(slice(i, i + at_once))) for i in range(0, len(self), at_once)]
         clips = copy(self)

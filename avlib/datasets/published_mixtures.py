@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 from ..corpora.links import read_sources
 from ..corpora.manifest import ManifestError
 from ..corpora.speech_layouts import PublishedMixture
-from .mixtures import PreparedMixtures, in_some_room, reverberant_parts, spread_evenly
-from .room_bank import RoomBank, hear
+from .mixtures import PreparedMixtures, render_in_random_room, reverberant_parts, spread_evenly
+from .room_bank import RoomBank, render_in_room
 
 # %% ../../nbs/datasets/published_mixtures.ipynb #00000005
 class PublishedMixtures(Dataset):
@@ -28,7 +28,7 @@ class PublishedMixtures(Dataset):
         mixture = self.mixtures[index]
         sources = read_sources(mixture)
         if self.rooms is not None:
-            sources = hear(sources, self.rooms[index % len(self.rooms)])[:, 0]
+            sources = render_in_room(sources, self.rooms[index % len(self.rooms)])[:, 0]
         return {'id': mixture.id, 'sources': sources, 'speakers': list(mixture.speakers)}
 
 # %% ../../nbs/datasets/published_mixtures.ipynb #00000009
@@ -44,7 +44,7 @@ class MixturesOfPublished(PreparedMixtures):
         self,
         mixtures: dict[bool, list[PublishedMixture]],
         seconds: float,
-        single: float,
+        single_source_fraction: float,
         size: int,
         seed: int,
         unsupervised: float,
@@ -53,7 +53,7 @@ class MixturesOfPublished(PreparedMixtures):
         for supervised, share in ((True, 1 - unsupervised), (False, unsupervised)):
             if share and len(mixtures[supervised]) < 2:
                 raise ManifestError(f'mixtures of mixtures need two to draw from; got {len(mixtures[supervised])}')
-        self.mixtures, self.seconds, self.single, self.size, self.seed = mixtures, seconds, single, size, seed
+        self.mixtures, self.seconds, self.single_source_fraction, self.size, self.seed = mixtures, seconds, single_source_fraction, size, seed
         self.unsupervised, self.rooms, self.epoch = unsupervised, rooms or {}, 0
 
     @classmethod
@@ -66,7 +66,7 @@ class MixturesOfPublished(PreparedMixtures):
         for supervised, reverberant in reverberant_parts(settings).items():
             mixtures[supervised], rooms[supervised] = prepared.mixtures('train', reverberant)
         drawn = settings['mixtures']
-        return cls(mixtures, drawn['seconds'], drawn['single'], size, seed, settings['unsupervised'], rooms)
+        return cls(mixtures, drawn['seconds'], drawn['single_source_fraction'], size, seed, settings['unsupervised'], rooms)
 
     def set_epoch(self, epoch: int) -> None:
         "Draw other examples from now on."
@@ -84,10 +84,10 @@ class MixturesOfPublished(PreparedMixtures):
         return {'sources': torch.stack(sources), 'supervised': supervised}
 
     def _draw_sources(self, mixture: PublishedMixture, rooms: RoomBank | None, rng: np.random.Generator):
-        "Crop a mixture, place it in a room, and silence one speaker with probability `single`."
+        "Crop a mixture, place it in a room, and silence one speaker with probability `single_source_fraction`."
         frames = round(self.seconds * mixture.rate)
         start = int(rng.integers(max(mixture.frames - frames, 0) + 1))
-        sources = in_some_room(read_sources(mixture, start, min(frames, mixture.frames)), rooms, rng)
-        if rng.random() < self.single:
+        sources = render_in_random_room(read_sources(mixture, start, min(frames, mixture.frames)), rooms, rng)
+        if rng.random() < self.single_source_fraction:
             sources[int(rng.integers(len(mixture.speakers)))] = 0
         return torch.nn.functional.pad(sources, (0, frames - sources.shape[-1]))

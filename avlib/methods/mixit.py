@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['SEARCHES', 'thresholded_snr', 'energy', 'zero_source_loss', 'pair_loss', 'pit_loss', 'pairwise_loss', 'mixit_loss',
-           'remix', 'subsets', 'subset_loss', 'sparsity_loss', 'MixITSettings', 'MixIT']
+           'remix', 'subsets', 'subset_loss', 'sparsity_loss', 'MixITSettings', 'supervised_term', 'unsupervised_term',
+           'MixIT']
 
 # %% ../../nbs/methods/mixit.ipynb #00000002
 from dataclasses import dataclass, field
@@ -189,6 +190,23 @@ class MixITSettings:
             raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{self.search}"')
 
 # %% ../../nbs/methods/mixit.ipynb #00000027
+def supervised_term(settings: MixITSettings, references, estimates):
+    "Return eq. 1, `[B]`, with references `[B, K, T]` padded with silence to the number of estimates `[B, M, T]`."
+    missing = estimates.shape[1] - references.shape[1]
+    if missing > 0:
+        references = nn.functional.pad(references, (0, 0, 0, missing))
+    mixture = references.sum(1) if settings.zero_loss else None
+    return pit_loss(references, estimates, settings.snr_max, mixture)[0]
+
+
+def unsupervised_term(settings: MixITSettings, mixtures, estimates):
+    "Return eq. 3, `[B]`, for mixtures `[B, N, T]` and estimates `[B, M, T]`, with the L1 penalty if it has a weight."
+    loss = mixit_loss(mixtures, estimates, settings.snr_max, settings.search)[0]
+    if not settings.sparsity:
+        return loss
+    return loss + settings.sparsity * sparsity_loss(estimates, mixtures.sum(1))
+
+# %% ../../nbs/methods/mixit.ipynb #00000028
 class MixIT(Separator):
     """MixIT as a method.
 
@@ -216,20 +234,7 @@ class MixIT(Separator):
         mixtures = sources.sum(2)
         estimates = self.separate(mixtures.sum(1)).float()
         with torch.autocast(estimates.device.type, enabled=False):  # half precision would pick wrong assignments
-            pit = self._pit(sources[supervised].flatten(1, 2), estimates[supervised])
-            mixit = self._mixit(mixtures[~supervised], estimates[~supervised])
+            pit = supervised_term(self.settings, sources[supervised].flatten(1, 2), estimates[supervised])
+            mixit = unsupervised_term(self.settings, mixtures[~supervised], estimates[~supervised])
         parts = {'pit': pit, 'mixit': mixit}
         return {'total': torch.cat([pit, mixit]).mean(), **{k: v.mean().detach() for k, v in parts.items() if len(v)}}
-
-    def _pit(self, references, estimates):
-        missing = estimates.shape[1] - references.shape[1]
-        if missing > 0:
-            references = nn.functional.pad(references, (0, 0, 0, missing))  # silent, up to M
-        mixture = references.sum(1) if self.settings.zero_loss else None
-        return pit_loss(references, estimates, self.settings.snr_max, mixture)[0]
-
-    def _mixit(self, mixtures, estimates):
-        loss = mixit_loss(mixtures, estimates, self.settings.snr_max, self.settings.search)[0]
-        if not self.settings.sparsity:
-            return loss
-        return loss + self.settings.sparsity * sparsity_loss(estimates, mixtures.sum(1))

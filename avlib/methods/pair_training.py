@@ -47,7 +47,8 @@ class PairSettings:
 class PairTraining(Method):
     """Contrastive training of a joint embedding.
 
-    A batch holds `mixture [B, T]`, and as bytes `caption [B, L]` and `label [B, L]`, which captions of one meaning share.
+    A batch holds `mixture [B, T]` and, as bytes, `caption [B, L]` and `label [B, L]`. Captions of one meaning share a
+    label.
     Source: Radford et al. 2021; Wu et al. 2023.
     """
 
@@ -59,7 +60,7 @@ class PairTraining(Method):
         self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
 
     def loss(self, batch: dict) -> dict:
-        "Return the mean contrastive loss as `total`, and the share of sounds closest to a caption of theirs as `accuracy`."
+        "Return the mean loss as `total`, and as `accuracy` the share of sounds that are closest to a caption of theirs."
         audio = self.embedding.audio(batch['mixture'], self.settings.rate)
         text = self.embedding.text(bytes_to_texts(batch['caption']))
         labels = batch['label'].unique(dim=0, return_inverse=True)[1]

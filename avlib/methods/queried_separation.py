@@ -70,7 +70,7 @@ class QueriedSettings(TextQuerySettings):
         _check_choices(self)
         _check_weights(self)
 
-
+# %% ../../nbs/methods/queried_separation.ipynb #0000002e
 def _check_choices(settings):
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
@@ -127,7 +127,7 @@ def estimate_singles(method: 'QueriedSeparation', mixtures, queries) -> SingleEs
     masks = method.masks(state, tokens.flatten(0, 1))
     return SingleEstimates(texts, tokens, query_weights(texts, queries.shape[:3]).to(mixtures), spectrum, state, masks)
 
-
+# %% ../../nbs/methods/queried_separation.ipynb #0000002f
 def query_weights(texts: list[str], shape) -> torch.Tensor:
     "Return the weight of each name, `[B, M, K]`: 0 for '', 1/n for a name that its component has n times."
     K = shape[-1]

@@ -5,6 +5,7 @@ __all__ = ['LIMIT_DB', 'si_snr', 'si_snr_improvement', 'check_same_shape']
 
 # %% ../../nbs/metrics/si_snr.ipynb #00000002
 import torch
+
 from ..dsp.assignment import best_assignment
 
 # %% ../../nbs/metrics/si_snr.ipynb #00000005
@@ -12,17 +13,18 @@ LIMIT_DB = 120.0
 
 
 def si_snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
-    """Scale-invariant signal-to-noise ratio in dB, clipped to ±`LIMIT_DB`; NaN where the reference is silent.
+    """Compute the scale-invariant signal-to-noise ratio in dB, `[...]`, clipped to ±`LIMIT_DB`.
 
-    `reference`, `estimate`: `[..., time]`, leading dimensions broadcast. Returns `[...]`. A silent estimate gets
-    `-LIMIT_DB`, a perfect one `LIMIT_DB`. Raises ValueError where lengths differ or samples aren't floating point.
+    `reference`, `estimate`: `[..., time]`, leading dimensions broadcast.
+    The score is NaN for a silent reference, `-LIMIT_DB` for a silent estimate, `LIMIT_DB` for a perfect one.
+    Raises ValueError where lengths differ or samples aren't floating point.
     Source: MixIT, equation (4).
     """
     floating = reference.is_floating_point() and estimate.is_floating_point()
     if not floating or reference.shape[-1:] != estimate.shape[-1:]:
         raise ValueError(
             f'reference {list(reference.shape)} {reference.dtype} and estimate {list(estimate.shape)} '
-            f'{estimate.dtype} must be floating point and equally long'
+            f'{estimate.dtype} must be floating point and of equal length'
         )
     alpha = (reference * estimate).sum(-1) / reference.square().sum(-1)
     target = alpha.unsqueeze(-1) * reference
@@ -34,36 +36,38 @@ def si_snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
 def si_snr_improvement(
     references: torch.Tensor, estimates: torch.Tensor, mixture: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """SI-SNRi in dB, mean over non-silent references, and the permutation of zero-padded references to match estimates.
+    """Compute SI-SNRi in dB, the mean over active references, and the permutation of zero-padded references.
 
     `references`: `[..., R, time]`, zeros where a mixture has fewer sources; `estimates`: `[..., M, time]`, R <= M;
-    `mixture`: `[..., time]`. Returns improvement `[...]`, NaN where all references are silent, and permutation
-    `[..., M]`: the index of the zero-padded reference of each estimate (R and above: padding). Raises ValueError
-    where shapes don't fit, R > M, or samples aren't finite. A mixture of one source is its own perfect estimate, so
-    that its improvement is negative: report `si_snr` there. Source: MixIT, equation (4) and section 4.
+    `mixture`: `[..., time]`.
+    Returns improvement `[...]`, NaN where all references are silent, and permutation `[..., M]`: the index of the
+    zero-padded reference of each estimate (R and above: padding).
+    A mixture of one source is its own perfect estimate, so its improvement is negative; report `si_snr` there.
+    Raises ValueError where shapes don't fit, R > M, or samples aren't finite.
+    Source: MixIT, equation (4) and section 4.
     """
-    _check(references=references, estimates=estimates, mixture=mixture)
+    _check_signals(references, estimates, mixture)
     active = (references != 0).any(-1)
-    estimate_of, score = _match(references, estimates, active)
-    after = score.gather(-1, estimate_of[..., : references.shape[-2], None]).squeeze(-1)
+    matched, scores = _match(references, estimates, active)
+    after = scores.gather(-1, matched[..., : references.shape[-2], None]).squeeze(-1)
     gain = after - si_snr(references, mixture.unsqueeze(-2))
     improvement = torch.where(active, gain, 0).sum(-1) / active.sum(-1)
-    return improvement, estimate_of.argsort(-1)
+    return improvement, matched.argsort(-1)
 
 
 def _match(references, estimates, active):
-    "The estimate of each zero-padded reference `[..., M]`, and the SI-SNR of all pairs `[..., R, M]`, in dB."
-    score = si_snr(references.unsqueeze(-2), estimates.unsqueeze(-3))
-    judged = torch.where(active.unsqueeze(-1), score, 0)
+    "Estimate of each zero-padded reference `[..., M]`, and SI-SNR of all pairs `[..., R, M]` in dB."
+    scores = si_snr(references.unsqueeze(-2), estimates.unsqueeze(-3))
+    active_scores = torch.where(active.unsqueeze(-1), scores, 0)
     padding = estimates.shape[-2] - references.shape[-2]
-    return best_assignment(torch.nn.functional.pad(judged, (0, 0, 0, padding))), score
+    return best_assignment(torch.nn.functional.pad(active_scores, (0, 0, 0, padding))), scores
 
 
-def _check(references, estimates, mixture):
+def _check_signals(references, estimates, mixture):
     shapes = f'references {list(references.shape)}, estimates {list(estimates.shape)}, mixture {list(mixture.shape)}'
-    without_source = lambda signal: signal.shape[:-2] + signal.shape[-1:]
-    if not without_source(references) == without_source(estimates) == mixture.shape:
-        raise ValueError(f'{shapes} do not fit: expected [..., R, time], [..., M, time] and [..., time]')
+    reference_shape, estimate_shape = (x.shape[:-2] + x.shape[-1:] for x in (references, estimates))
+    if not reference_shape == estimate_shape == mixture.shape:
+        raise ValueError(f'{shapes} do not fit; expected [..., R, time], [..., M, time] and [..., time]')
     if references.shape[-2] > estimates.shape[-2]:
         raise ValueError(f'{references.shape[-2]} references need at least as many estimates; got {shapes}')
     _check_finite(references=references, estimates=estimates, mixture=mixture)
@@ -75,11 +79,11 @@ def _check_finite(**signals):
             raise ValueError(f'{name} contain NaN or infinite samples; check the signals')
 
 
-def check_same_shape(references: torch.Tensor, estimates: torch.Tensor):
-    "Raises ValueError unless both are of one shape `[..., N, time]`, not empty, and finite."
+def check_same_shape(references: torch.Tensor, estimates: torch.Tensor) -> None:
+    "Raise ValueError unless both have the same shape `[..., N, time]`, are not empty, and are finite."
     if references.shape != estimates.shape or references.ndim < 2 or references.numel() == 0:
         raise ValueError(
             f'references {list(references.shape)} and estimates {list(estimates.shape)} '
-            'must be of one shape [..., N, time], and not empty'
+            'must have the same shape [..., N, time] and not be empty'
         )
     _check_finite(references=references, estimates=estimates)
