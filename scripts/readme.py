@@ -1,4 +1,4 @@
-"""Render nbs/index.ipynb as Markdown for the repository's root: python scripts/readme.py README.md [REPORTS]."""
+"""Write README.md from nbs/index.ipynb, and reports/README.md from the claims: python scripts/readme.py ROOT [REPORTS]."""
 
 import os
 import posixpath
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import papermill
 from nbconvert import MarkdownExporter
+
+from avlib.reproduction.overview import claim_rows, claims_page, read_ledgers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,8 +39,15 @@ def render(reports: Path) -> str:
     return re.sub(r'\n{3,}', '\n\n', '\n'.join(lines)) + '\n'
 
 
-if __name__ == '__main__':
-    target, reports = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / 'reports'
+def write(target: Path, text: str) -> None:
+    """Replace a file as a whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f'.{target.name}.unfinished')
-    unfinished.write_text(render(reports.resolve()), encoding='utf-8')
+    unfinished.write_text(text, encoding='utf-8')
     os.replace(unfinished, target)
+
+
+if __name__ == '__main__':
+    target, reports = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / 'reports').resolve()
+    write(target / 'README.md', render(reports))
+    write(target / 'reports/README.md', claims_page(claim_rows(read_ledgers(reports))))

@@ -1,4 +1,4 @@
-"""README.md is what nbs/index.ipynb makes of the committed reports, and its links lead somewhere."""
+"""README.md is what nbs/index.ipynb makes of the committed reports, reports/README.md lists their claims; links work."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PAGES = ('README.md', 'reports/README.md')
 
 
 def committed_reports(folder: Path) -> Path | None:
@@ -24,17 +25,22 @@ def committed_reports(folder: Path) -> Path | None:
     return folder / 'reports'
 
 
-def render(folder: Path, reports: Path) -> str:
-    target = folder / 'README.md'
+def render(folder: Path, reports: Path) -> dict[str, str]:
+    target = folder / 'rendered'
     subprocess.run([sys.executable, ROOT / 'scripts/readme.py', target, reports], check=True)
-    return target.read_text(encoding='utf-8')
+    return {name: (target / name).read_text(encoding='utf-8') for name in PAGES}
 
 
-def test_readme_is_what_the_index_notebook_renders_to(tmp_path):
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+def test_pages_are_what_the_script_renders(tmp_path):
+    pages = {name: (ROOT / name).read_text(encoding='utf-8') for name in PAGES}
     sources = [committed_reports(tmp_path), ROOT / 'reports']
-    in_step = any(render(tmp_path, reports) == readme for reports in sources if reports)
-    assert in_step, 'run `make readme` and commit README.md with nbs/index.ipynb and reports/'
+    in_step = any(render(tmp_path, reports) == pages for reports in sources if reports)
+    assert in_step, 'run `make readme` and commit README.md and reports/README.md with nbs/index.ipynb and reports/'
+
+
+def test_front_page_is_short():
+    lines = (ROOT / 'README.md').read_text(encoding='utf-8').split('\n')
+    assert len(lines) <= 200 and max(map(len, lines)) <= 600
 
 
 def links(text: str) -> list[str]:

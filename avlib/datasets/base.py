@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from ..corpora.manifest import ManifestError
@@ -36,6 +37,21 @@ class PreparedFolder:
 # %% ../../nbs/datasets/base.ipynb #00000008
 class PreparedData(Dataset):
     "Base class of training data that is made from a prepared folder."
+
+    size: int
+    seed: int
+    epoch: int = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        "Choose the epoch whose examples are drawn."
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def generator(self, index: int) -> np.random.Generator:
+        "Return the random generator of an example."
+        return np.random.default_rng([self.seed, self.epoch, index])
 
     @staticmethod
     def open(folder: Path) -> PreparedFolder:

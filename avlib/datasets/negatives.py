@@ -15,7 +15,10 @@ from ..corpora.manifest import ManifestError
 
 # %% ../../nbs/datasets/negatives.ipynb #00000005
 class Negative(NamedTuple):
-    "The frame of one clip and the sound of another (or the same), which don't go together; `kind`: 'real', 'hard', 'easy', or 'automated' where classes are unknown."
+    """Frame of the clip `video` and sound of the clip `audio`, which don't belong together.
+
+    `kind`: 'real', 'hard' or 'easy', or 'automated' where the classes are unknown.
+    """
 
     video: str
     audio: str
@@ -23,7 +26,7 @@ class Negative(NamedTuple):
 
 
 def negative_kind(video: str, audio: str, classes: dict) -> str:
-    "The kind of a pair, by the `classes` of clips."
+    "Return the kind of a negative, given the `classes` of clips."
     if video == audio:
         return 'real'
     if video not in classes or audio not in classes:
@@ -31,56 +34,68 @@ def negative_kind(video: str, audio: str, classes: dict) -> str:
     return 'hard' if classes[video] == classes[audio] else 'easy'
 
 
-def read_negatives(path, classes: dict = {}) -> list[Negative]:
-    "The negatives of a published list `video,audio,label`; rows of another label than 'non-sounding' are left out. Raises ManifestError, which names file and line, where it is missing, has none, a row isn't whole, or one comes twice."
-    if not Path(path).is_file():
-        raise ManifestError(f'{path}: there is no such list of negatives')
-    try:
-        with open(path, newline='', encoding='utf-8-sig') as file:
-            rows = list(csv.DictReader(file))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it anew') from error
-    found = {}
-    for line, row in enumerate(rows, 2):
+def read_negatives(path: str | Path, classes: dict | None = None) -> list[Negative]:
+    """Read the negatives of a published list `video,audio,label`.
+
+    Rows with another label than 'non-sounding' are skipped.
+    Raises ManifestError for a file that is missing or has no negatives, and for a row that is incomplete or repeated.
+    """
+    negatives: dict[tuple[str, str], Negative] = {}
+    for line, row in enumerate(_read_rows(path), 2):
         if not all(row.get(name) for name in ('video', 'audio', 'label')):
-            raise ManifestError(f'{path}, line {line}: should have video, audio and label; copy the list anew')
+            raise ManifestError(f'{path}, line {line}: should have video, audio and label; copy the list again')
         if row['label'] != 'non-sounding':
             continue
         pair = row['video'], row['audio']
-        if pair in found:
+        if pair in negatives:
             raise ManifestError(f'{path}, line {line}: the pair {", ".join(pair)} is listed twice; keep one of them')
-        found[pair] = Negative(*pair, negative_kind(*pair, classes))
-    if not found:
-        raise ManifestError(f'{path}: lists no negatives (label "non-sounding"); copy it anew')
-    return list(found.values())
+        negatives[pair] = Negative(*pair, negative_kind(*pair, classes or {}))
+    if not negatives:
+        raise ManifestError(f'{path}: has no negatives (label "non-sounding"); copy the list again')
+    return list(negatives.values())
+
+
+def _read_rows(path):
+    if not Path(path).is_file():
+        raise ManifestError(f'{path}: the list of negatives does not exist; copy it there')
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            return list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ManifestError(f'{path}: not a table in UTF-8 ({error}); copy the list again') from error
 
 # %% ../../nbs/datasets/negatives.ipynb #00000008
-def draw_negatives(classes: dict, count: int, hard: float = 0.25, seed: int = 0) -> list[Negative]:
-    "So many pairs of the frame of a clip and the sound of another, a share `hard` of them of the same class; `classes` by clip. Raises ValueError where there are too few clips or classes, or none is asked for."
-    if count < 1 or not 0 <= hard <= 1:
-        raise ValueError(f'count is 1 or more, hard a share; got {count}, {hard}')
+def draw_negatives(classes: dict, count: int, hard_fraction: float = 0.25, seed: int = 0) -> list[Negative]:
+    """Draw `count` pairs of a frame and the sound of another clip; `hard_fraction` of them are of the same class.
+
+    `classes`: the class of each clip.
+    Raises ValueError for a count below 1, a fraction outside [0, 1], and too few clips or classes.
+    """
+    if count < 1 or not 0 <= hard_fraction <= 1:
+        raise ValueError(f'count must be 1 or more and hard_fraction from 0 to 1; got {count} and {hard_fraction}')
     rng, members = np.random.default_rng(seed), defaultdict(list)
     for clip in sorted(classes):
         members[classes[clip]].append(clip)
-    frames, hards = rng.permutation(sorted(classes)).tolist(), round(hard * count)
-    paired = [clip for clip in frames if len(members[classes[clip]]) > 1][:hards]
-    others = [clip for clip in frames if clip not in set(paired)][: count - hards]
-    if len(paired) < hards or len(others) < count - hards or (others and len(members) < 2):
+    frames, hard_count = rng.permutation(sorted(classes)).tolist(), round(hard_fraction * count)
+    hard = [clip for clip in frames if len(members[classes[clip]]) > 1][:hard_count]
+    easy = [clip for clip in frames if clip not in set(hard)][: count - hard_count]
+    if len(hard) < hard_count or len(easy) < count - hard_count or (easy and len(members) < 2):
         raise ValueError(
-            f'{count} negatives, {hards} of them of the same class, need as many clips, classes with two, and two classes; there are {len(classes)} clips of {len(members)} classes'
+            f'{count} negatives, {hard_count} of them of the same class, need as many clips, enough classes with '
+            f'two clips, and two classes; got {len(classes)} clips of {len(members)} classes'
         )
-    pairs = [(clip, _other(rng, [c for c in members[classes[clip]] if c != clip])) for clip in paired] + [
-        (clip, _of_another(rng, clip, classes, frames)) for clip in others
-    ]
+    pairs = [(clip, _draw_other(rng, clip, members[classes[clip]])) for clip in hard]
+    pairs += [(clip, _draw_of_another_class(rng, clip, classes, frames)) for clip in easy]
     return [Negative(*pair, negative_kind(*pair, classes)) for pair in sorted(pairs)]
 
 
-def _other(rng, clips):
-    return clips[rng.integers(len(clips))]
+def _draw_other(rng, clip, clips):
+    others = [other for other in clips if other != clip]
+    return others[rng.integers(len(others))]
 
 
-def _of_another(rng, clip, classes, clips):
-    "A clip of another class: drawn until one fits."
-    while classes[found := _other(rng, clips)] == classes[clip]:
-        pass
-    return found
+def _draw_of_another_class(rng, clip, classes, clips):
+    other = clips[rng.integers(len(clips))]
+    while classes[other] == classes[clip]:
+        other = clips[rng.integers(len(clips))]
+    return other

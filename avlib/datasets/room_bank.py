@@ -16,12 +16,12 @@ from ..dsp.rooms import RoomSettings, draw_room, impulse_responses, reverberatio
 
 # %% ../../nbs/datasets/room_bank.ipynb #00000005
 class _Simulation(Dataset):
-    "Impulse responses `[source, microphone, time]` and the reverberation time asked for, by the room's number."
+    "Impulse responses `[source, microphone, time]` and the chosen reverberation time, by the number of the room."
 
-    def __init__(self, settings, count, sources, rate, seed):
+    def __init__(self, settings: RoomSettings, count: int, sources: int, rate: int, seed: int):
         self.settings, self.count, self.sources, self.rate, self.seed = settings, count, sources, rate, seed
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index):
@@ -30,56 +30,67 @@ class _Simulation(Dataset):
 
 
 def cut_tail(responses: torch.Tensor, below_db: float = -60.0) -> torch.Tensor:
-    "Responses `[..., time]` up to where all that is left of them lies `below_db` under the whole, by energy; the rest only costs time."
+    """Cut responses `[..., time]` where the energy that remains is `below_db` relative to the whole.
+
+    The tail would only cost computing time.
+    """
     energy = responses.square().flatten(0, -2).sum(0)
-    left = energy.flip(0).cumsum(0).flip(0)
-    return responses[..., : int((left > left[0] * 10 ** (below_db / 10)).sum())]
+    remaining = energy.flip(0).cumsum(0).flip(0)
+    return responses[..., : int((remaining > remaining[0] * 10 ** (below_db / 10)).sum())]
 
 
 def write_room_bank(
-    path, settings: RoomSettings, count: int, sources: int, rate: int, seed: int, workers: int | None = None
+    path: str | Path,
+    settings: RoomSettings,
+    count: int,
+    sources: int,
+    rate: int,
+    seed: int,
+    workers: int | None = None,
 ) -> Path:
-    """Draw and simulate `count` rooms of `sources` voices at `rate` Hz, and write them to `path` (safetensors), atomically.
+    """Simulate `count` rooms with places for `sources` sources at `rate` Hz, and write them to `path` atomically.
 
-    `workers`: processes that simulate; default: one a core.
+    `workers`: processes that simulate; by default one for each core.
+    Raises ValueError for fewer than one room.
     """
     if count < 1:
-        raise ValueError(f'{path}: a bank needs a room at least; got {count}')
+        raise ValueError(f'{path}: a bank needs at least one room; got {count}')
     simulated = collect_examples(_Simulation(settings, count, sources, rate, seed), workers)
     note = {'rate': rate, 'rt60': [round(float(rt60), 4) for _, rt60 in simulated]}
-    return write_tensors(
-        path, {f'{i:05d}': torch.from_numpy(responses) for i, (responses, _) in enumerate(simulated)}, note
-    )
+    tensors = {f'{i:05d}': torch.from_numpy(responses) for i, (responses, _) in enumerate(simulated)}
+    return write_tensors(path, tensors, note)
 
 # %% ../../nbs/datasets/room_bank.ipynb #00000006
 class RoomBank(TensorStore):
-    """The rooms of a file: `len(bank)`, `bank[i]` their impulse responses `[source, microphone, time]`, `rate` in Hz, `rt60` in s, as asked for.
+    """Bank of rooms in a file: `bank[i]` is the impulse responses `[source, microphone, time]` of a room.
 
-    Raises ValueError where the file is missing or damaged.
+    `rate` in Hz; `rt60`: the chosen reverberation times in s.
+    Raises ValueError for a file that is missing or damaged.
     """
 
     CONTENT = 'bank of rooms'
     FIX = 'prepare the corpus again, with rooms in params.yaml'
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         super().__init__(path)
         self.rate, self.rt60 = self.note['rate'], self.note['rt60']
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rt60)
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return self.tensor(f'{index:05d}')
 
     def measured_rt60(self) -> list[float]:
-        "Reverberation times in s as measured on the responses from the first voice to the first microphone."
+        "Return the reverberation times in s, measured from the first source to the first microphone."
         return [reverberation_time(self[i][0, 0], self.rate) for i in range(len(self))]
 
 
 def render_in_room(sources: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
-    """Images `[source, microphone, time]` of `sources [source, time]` in a room of as many voices or more; each as loud at the first microphone as its source.
+    """Render `sources [source, time]` in a room and return their images `[source, microphone, time]`.
 
-    The level of a voice is thus what its mixture says, and not a matter of its distance; differences between microphones stay.
+    Each image has the level of its source at the first microphone: the recipe of a mixture sets levels, not the
+    distance. Level differences between microphones stay.
     """
     images = spatialize(sources, responses[: len(sources)])
     gain = (sources.square().sum(-1) / images[:, 0].square().sum(-1).clamp_min(1e-20)).sqrt()

@@ -41,8 +41,8 @@ def orthogonality_loss(embeddings: torch.Tensor) -> torch.Tensor:
 class SpectrogramClassifier(nn.Module):
     """ResNet-18 that maps log spectrograms `[B, F, T]` to logits `[B, classes]`.
 
-    Features are averaged over time and frequency. A linear layer follows, or with `hidden` two layers with batch norm and
-    LeakyReLU between them. Source: Chatterjee et al. 2022, supplement, section 8.5.
+    Features are averaged over time and frequency. A linear layer follows, or with `hidden` two layers, with batch norm
+    and LeakyReLU between them. Source: Chatterjee et al. 2022, supplement, section 8.5.
     """
 
     def __init__(self, classes: int, hidden: int = 0, **resnet):
@@ -120,11 +120,11 @@ def encode_objects(encoder: nn.Module, visual_inputs: dict) -> dict:
     return {'features': features.unflatten(0, crops.shape[:2]), 'distance': distance}
 
 
-def edge_weights(distance: torch.Tensor, settings: SceneGraphSettings) -> torch.Tensor:
-    "Return the weights `[G, N, N]` of edges by distance; without `use_distances` 1 between all objects that exist."
+def edge_weights(encoded: dict, settings: SceneGraphSettings) -> torch.Tensor:
+    "Return weights `[G, N, N]` of edges by the `distance`; without `use_distances` 1 between all objects that exist."
     if settings.use_distances:
-        return rbf_adjacency(distance, settings.percentile)
-    return torch.isfinite(distance).float()
+        return rbf_adjacency(encoded['distance'], settings.percentile)
+    return torch.isfinite(encoded['distance']).to(encoded['features'].dtype)
 
 
 def _graph_network(settings, use_scene_graph):
@@ -144,8 +144,8 @@ class SceneGraphSeparator(MaskVisualSeparator):
         super().__init__(settings)
         image_encoder = {} if settings.visual is None else {'image': ResNet18(3, **settings.visual)}
         self.encoders = nn.ModuleDict(image_encoder).requires_grad_(False)
-        graph = {'features': encoder.channels for encoder in self.encoders.values()} | settings.graph
-        self.graph = _graph_network(graph, settings.use_scene_graph)
+        features = {'features': self.encoders['image'].channels} if self.encoders else {}
+        self.graph = _graph_network({**features, **settings.graph}, settings.use_scene_graph)
         self.separator = SeparatorUNet(**{'condition': self.graph.width, **settings.unet})
 
     def encode_visual_features(self, visual_inputs: dict) -> dict:
@@ -161,7 +161,7 @@ class SceneGraphSeparator(MaskVisualSeparator):
     def embeddings(self, visual_inputs: dict, objects: int) -> torch.Tensor:
         "Return the embeddings `[G, objects + 1, width]` of the objects of G videos; the last one is the background's."
         encoded = self.encode_visual_features(visual_inputs)
-        return self.graph(encoded['features'], edge_weights(encoded['distance'], self.settings), objects + 1)
+        return self.graph(encoded['features'], edge_weights(encoded, self.settings), objects + 1)
 
     def masks(self, spectrogram: torch.Tensor, visual_inputs: dict, objects: int = 1) -> torch.Tensor:
         "Return masks `[B, V, objects + 1, F, T]` for log magnitudes `[B, F, T]`; the last is the background's."
@@ -211,14 +211,16 @@ class AsmpSettings(SceneGraphSettings):
 class SoundClassifiers(SceneGraphSeparator):
     "Separator by scene graphs with classifiers of the class and the direction of a separated sound."
 
-    def __init__(self, settings):
+    settings_class = AsmpSettings
+
+    def __init__(self, settings: AsmpSettings = AsmpSettings()):
         super().__init__(settings)
-        own = settings
-        self.class_head = SpectrogramClassifier(own.classes + 1, **own.class_head)
-        self.predicts_directions = own.weights['direction'] > 0
-        self.direction_head: SpectrogramClassifier | None = None
-        if self.predicts_directions:
-            self.direction_head = SpectrogramClassifier(own.directions, own.direction_hidden, **own.direction_head)
+        self.class_head = SpectrogramClassifier(settings.classes + 1, **settings.class_head)
+        self.predicts_directions = settings.weights['direction'] != 0
+        head = settings.directions, settings.direction_hidden
+        self.direction_head = (
+            SpectrogramClassifier(*head, **settings.direction_head) if self.predicts_directions else None
+        )
 
     def class_probabilities(self, sounds: torch.Tensor) -> torch.Tensor:
         "Return probabilities `[n, classes + 1]` of the classes of separated sounds `[n, T]`; 0 is the background."
@@ -248,11 +250,6 @@ class Asmp(SoundClassifiers):
     `loss` takes a batch of V videos a mixture, of which O objects sound: `{'audio' [B, V, T], 'label' [B, V, O],
     'direction' [B, V, O], 'window' [B, V, O]}` and visual inputs. Labels begin with 1. Source: Chatterjee et al. 2022.
     """
-
-    settings_class = AsmpSettings
-
-    def __init__(self, settings: AsmpSettings = AsmpSettings()):
-        super().__init__(settings)
 
     def learning_rate_scales(self) -> dict[str, float]:
         return {'graph': self.settings.graph_learning_rate_scale}

@@ -110,7 +110,9 @@ class SlavcEncoders(ContrastiveLocalizer):
 
     @torch.no_grad()
     def update_momentum_encoders(self) -> None:
-        "Move the weights of the momentum encoders towards those of the trained encoders."
+        "Move the weights of the momentum encoders, if there are any, towards those of the trained encoders."
+        if self.momentum_encoders is None:
+            return
         for slow, weight in zip(self.momentum_encoders.parameters(), self.encoders.parameters(), strict=True):
             slow.lerp_(weight, 1 - self.settings.momentum)
 
@@ -130,7 +132,7 @@ class Slavc(SlavcEncoders):
 
     def loss(self, batch: dict) -> dict:
         "Return the mean of eq. 6 as `total`; eq. 5 without momentum, eq. 1 without `decompose`."
-        if self.momentum_encoders is not None and self.training:
+        if self.training:
             self.update_momentum_encoders()
         image, sound = self.features(batch['image'], batch['audio'])
         image = F.dropout(image, self.settings.visual_dropout, self.training)
