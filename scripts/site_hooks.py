@@ -1,12 +1,15 @@
-"""Prepares the site for mkdocs: README.md in front, notebooks executed, their equations as MathML (no script, no network)."""
+"""Prepare the site for mkdocs: README.md in front, notebooks executed, equations as MathML, checks folded."""
 
 import os
+import posixpath
 import re
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+from bs4 import BeautifulSoup
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import get_plugin_logger
@@ -16,33 +19,20 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / 'nbs'
-ROOMS = {
-    'papers': 'Reports',
-    'methods': 'Methods',
-    'dsp': 'Signals',
-    'metrics': 'Metrics',
-    'data': 'Data',
-    'models': 'Models',
-    'lab': 'Laboratory',
-    'pipeline': 'Pipeline',
-    'benchmarks': 'Benchmarks',
-}
-RUN_ELSEWHERE = ('papers', 'pipeline', 'benchmarks')
+RUN_BY_PIPELINE = ('papers', 'stages', 'benchmarks')
+EXECUTE = os.environ.get('AVLIB_SITE_EXECUTE', '1') == '1'
+FOLDED = 'Checks'
 MATH = re.compile(r'`[^`]*`|\$\$(.+?)\$\$|\$([^$\n]+?)\$', re.DOTALL)
+LINK = re.compile(r'\[(?P<text>[^\]]*)\]\((?P<target>[^()\s#]+)(?P<anchor>#[^()\s]*)?\)')
 
 log = get_plugin_logger('site')
 prepared = tempfile.TemporaryDirectory(prefix='avlib-site-')
 
 
 def on_config(config):
-    """One section a room, in reading order, of the notebooks and reports that exist."""
-    pages = {
-        title: sorted(path.relative_to(NOTEBOOKS).as_posix() for path in (NOTEBOOKS / room).glob('*.ipynb'))
-        for room, title in ROOMS.items()
-    }
-    pages['Reports'] += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'reports').rglob('*.md'))
-    first = ['index.md', *sorted(path.name for path in NOTEBOOKS.glob('*.ipynb') if path.name != 'index.ipynb')]
-    config.nav = [{'Start': first}, *({title: paths} for title, paths in pages.items() if paths)]
+    """Add the reports that exist to the navigation of mkdocs.yml."""
+    pages = sorted((ROOT / 'reports').glob('*/*.md'))
+    config.nav.append({'Reports': ['reports/README.md', *(path.relative_to(ROOT).as_posix() for path in pages)]})
     return config
 
 
@@ -53,34 +43,94 @@ def on_files(files, config):
         if path.is_file():
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     notebooks = [file for file in files if file.src_uri.endswith('.ipynb') and file.src_uri != 'index.ipynb']
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for file, path in zip(notebooks, pool.map(prepare, [file.src_uri for file in notebooks])):
-            file.abs_src_path = str(path)
+    for file, path in zip(notebooks, prepare_all([file.src_uri for file in notebooks]), strict=True):
+        file.abs_src_path = str(path)
     return files
 
 
 def on_page_markdown(markdown, page, **_):
-    """Links of README.md as the site has them."""
-    if page.file.src_uri != 'index.md':
+    """Turn links between files of the repository into links between pages of the site."""
+    folder = posixpath.dirname('README.md' if page.file.src_uri == 'index.md' else page.file.src_uri)
+    if folder and not folder.startswith('reports'):
         return markdown
-    return markdown.replace('](nbs/', '](').replace('[Apache 2.0](LICENSE)', 'Apache 2.0')
+    return LINK.sub(lambda match: site_link(match, folder), markdown)
+
+
+def site_link(match: re.Match, folder: str) -> str:
+    """Return a link of README.md or of a report as the site has it; the text alone where the site has no such page."""
+    text, target, anchor = match['text'], match['target'], match['anchor'] or ''
+    if re.match(r'[a-z]+:|/', target):
+        return match[0]
+    path = posixpath.normpath(posixpath.join(folder, target))
+    if not path.startswith(('nbs/', 'reports/')):
+        return text
+    return f'[{text}]({posixpath.relpath(path.removeprefix("nbs/"), folder or ".")}{anchor})'
+
+
+def on_page_content(html, page, **_):
+    """Fold the cells of a notebook's section of edge cases."""
+    if not page.file.src_uri.endswith('.ipynb') or FOLDED not in html:
+        return html
+    soup = BeautifulSoup(html, 'html.parser')
+    heading = next((h for h in soup.find_all('h2') if h.get_text().strip('¶ \n') == FOLDED), None)
+    cell = heading and heading.find_parent(class_='jp-Cell')
+    if cell:
+        fold(soup, cell)
+    return str(soup)
+
+
+def fold(soup, cell) -> None:
+    """Move the cells after `cell`, up to the next section, into an element that opens on a click."""
+    details, summary = soup.new_tag('details'), soup.new_tag('summary')
+    summary.string = 'Edge cases and errors'
+    details.append(summary)
+    for sibling in list(cell.find_next_siblings()):
+        if sibling.find('h2'):
+            break
+        details.append(sibling.extract())
+    cell.insert_after(details)
 
 
 def on_post_build(**_):
     prepared.cleanup()
 
 
-def prepare(name: str) -> Path:
+def prepare_all(names: list[str]) -> list[Path]:
+    """Prepare all notebooks, several at a time, and tell how long it takes."""
+    count = sum(needs_execution(name) for name in names)
+    if count:
+        log.info('%d notebooks to execute; on two cores this takes some ten minutes', count)
+    progress = Progress(count)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda name: prepare(name, progress), names))
+
+
+class Progress:
+    """Count executed notebooks and tell what remains."""
+
+    def __init__(self, total: int):
+        self.total, self.done, self.start = total, 0, time.monotonic()
+
+    def tell(self, name: str) -> None:
+        self.done += 1
+        left = (time.monotonic() - self.start) / self.done * (self.total - self.done)
+        log.info('executed %d of %d notebooks, about %.0f s left: %s', self.done, self.total, left, name)
+
+
+def needs_execution(name: str) -> bool:
+    return EXECUTE and Path(name).parts[0] not in RUN_BY_PIPELINE
+
+
+def prepare(name: str, progress: Progress) -> Path:
     """A copy to show: executed here or by the pipeline, without hidden cells, equations as MathML."""
-    run = latest_run(name)
-    notebook = nbformat.read(run or NOTEBOOKS / name, as_version=4)
-    if not run and Path(name).parts[0] not in RUN_ELSEWHERE and os.environ.get('AVLIB_SITE_EXECUTE', '1') == '1':
+    notebook = nbformat.read(latest_run(name) or NOTEBOOKS / name, as_version=4)
+    if needs_execution(name):
         execute(notebook, name)
+        progress.tell(name)
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith('#| hide')]
     for cell in notebook.cells:
-        cell.source = (
-            readable_markdown(cell.source) if cell.cell_type == 'markdown' else without_directives(cell.source)
-        )
+        clean = readable_markdown if cell.cell_type == 'markdown' else without_directives
+        cell.source = clean(cell.source)
     notebook.cells = [cell for cell in notebook.cells if cell.source.strip()]
     copy = Path(prepared.name) / name
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +140,7 @@ def prepare(name: str) -> Path:
 
 def latest_run(name: str) -> Path | None:
     """The newest executed copy, under runs/, of a notebook that the pipeline runs; None before its first run."""
-    if Path(name).parts[0] not in RUN_ELSEWHERE:
+    if Path(name).parts[0] not in RUN_BY_PIPELINE:
         return None
     stem = Path(name).stem
     copies = [path for pattern in (stem, f'{stem}-*') for path in ROOT.glob(f'runs/*/*/notebooks/{pattern}.ipynb')]
@@ -99,13 +149,11 @@ def latest_run(name: str) -> Path | None:
 
 def execute(notebook, name: str) -> None:
     """Run all cells in the notebook's own folder but those that nbdev is told not to evaluate."""
-    log.info('executing %s', name)
     shown = notebook.cells
     notebook.cells = [cell for cell in shown if not re.search(r'^#\| eval: false', cell.source, re.MULTILINE)]
+    resources = {'metadata': {'path': str((NOTEBOOKS / name).parent)}}
     try:
-        NotebookClient(
-            notebook, timeout=600, resources={'metadata': {'path': str((NOTEBOOKS / name).parent)}}
-        ).execute()
+        NotebookClient(notebook, timeout=600, resources=resources).execute()
     except CellExecutionError as error:
         raise PluginError(f'nbs/{name} fails: {error}') from error
     notebook.cells = shown

@@ -59,7 +59,7 @@ class SpectrogramClassifier(nn.Module):
         "Return logits `[B, classes]` of log spectrograms `[B, F, T]`."
         return self.head(self.features(spectrogram[:, None]).mean((-2, -1)))
 
-
+# %% ../../nbs/methods/asmp.ipynb #0000002f
 def consistency_loss(
     classifier: nn.Module, masks: torch.Tensor, mixture: torch.Tensor, label: torch.Tensor
 ) -> torch.Tensor:
@@ -222,6 +222,9 @@ class SoundClassifiers(SceneGraphSeparator):
             SpectrogramClassifier(*head, **settings.direction_head) if self.predicts_directions else None
         )
 
+    def learning_rate_scales(self) -> dict[str, float]:
+        return {'graph': self.settings.graph_learning_rate_scale}
+
     def class_probabilities(self, sounds: torch.Tensor) -> torch.Tensor:
         "Return probabilities `[n, classes + 1]` of the classes of separated sounds `[n, T]`; 0 is the background."
         return self.class_head(log_magnitude(self.spectrogram(sounds))).softmax(-1)
@@ -251,9 +254,6 @@ class Asmp(SoundClassifiers):
     'direction' [B, V, O], 'window' [B, V, O]}` and visual inputs. Labels begin with 1. Source: Chatterjee et al. 2022.
     """
 
-    def learning_rate_scales(self) -> dict[str, float]:
-        return {'graph': self.settings.graph_learning_rate_scale}
-
     def loss(self, batch: dict) -> dict:
         """Return the losses by name, and their weighted sum as `total`.
 
@@ -276,9 +276,10 @@ class Asmp(SoundClassifiers):
             'co_separation': co_separation_loss(masks, self.spectrogram(batch['audio']), mixture),
             'orthogonality': orthogonality_loss(embeddings),
         }
-        if self.predicts_directions:
-            losses['direction'] = self._direction_loss(masks, mixture, spectrum, batch)
-        return losses
+        direction = (
+            {'direction': self._direction_loss(masks, mixture, spectrum, batch)} if self.predicts_directions else {}
+        )
+        return losses | direction
 
     def _direction_loss(self, masks, mixture, spectrum, batch):
         "Return the cross-entropy of the directions of objects; the background has none."

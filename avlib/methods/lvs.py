@@ -48,7 +48,7 @@ class LvsSettings(LocalizerSettings):
         if self.negative > self.positive or min(self.softness, self.temperature) <= 0:
             raise ValueError(f'negative lies below positive, softness and temperature are positive; got {self}')
 
-
+# %% ../../nbs/methods/lvs.ipynb #00000010
 class Lvs(ContrastiveLocalizer):
     """Localizing Visual Sounds the Hard Way.
 

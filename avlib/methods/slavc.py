@@ -80,11 +80,7 @@ class SlavcSettings(LocalizerSettings):
 
 # %% ../../nbs/methods/slavc.ipynb #00000010
 class SlavcEncoders(ContrastiveLocalizer):
-    """Encoders, projections and momentum encoders of SLAVC, and the maps of eq. 7.
-
-    The maps 'loc' and 'avc' are the two cosines, 'both' is their sum. Without `decompose` there is only 'loc'
-    (table 4d).
-    """
+    "Encoders, projections and momentum encoders of SLAVC."
 
     settings_class = SlavcSettings
     training_only = {'object_guidance': False, 'momentum': None}
@@ -101,6 +97,13 @@ class SlavcEncoders(ContrastiveLocalizer):
         channels, dim = self.encoders[encoder].channels, self.settings.dim
         return nn.ModuleDict({head: nn.Linear(channels, dim) for head in heads})
 
+    def _cosines(self, compare, sounds, places):
+        "Return the cosines of projected sounds and places by the name of the projection."
+        return {
+            head: compare(self.audio_proj[head](sounds), project_places(self.image_proj[head], places))
+            for head in self.image_proj
+        }
+
     def copies(self) -> dict[str, nn.Module]:
         return {**super().copies(), 'momentum_encoders': self.encoders}
 
@@ -116,17 +119,11 @@ class SlavcEncoders(ContrastiveLocalizer):
         for slow, weight in zip(self.momentum_encoders.parameters(), self.encoders.parameters(), strict=True):
             slow.lerp_(weight, 1 - self.settings.momentum)
 
-    def _maps(self, places, sounds):
-        cosines = {
-            head: own_similarity(self.audio_proj[head](sounds), project_places(self.image_proj[head], places))
-            for head in self.image_proj
-        }
-        return {'both': sum(cosines.values()), **cosines}
-
 # %% ../../nbs/methods/slavc.ipynb #0000000e
 class Slavc(SlavcEncoders):
     """Weakly supervised localization of sound sources.
 
+    The map 'both' is the sum of the cosines 'loc' and 'avc' (eq. 7); without `decompose` there is only 'loc'.
     `loss` takes a batch `{'image' [B, 3, H, W], 'audio' [B, T]}`. Source: Mo and Morgado 2022.
     """
 
@@ -149,10 +146,11 @@ class Slavc(SlavcEncoders):
 
     def _scores(self, sound, image):
         "Return logits `[i, j]` of sounds `[i, C']` and frames `[j, C, h, w]`."
-        cosines = [
-            similarity(self.audio_proj[head](sound), project_places(self.image_proj[head], image))
-            for head in self.image_proj
-        ]
+        cosines = self._cosines(similarity, sound, image).values()
         if self.settings.decompose:
             return split_scores(*cosines, self.settings.temperature, self.settings.pool)
         return bag_scores(*cosines, self.settings.temperature)
+
+    def _maps(self, places, sounds):
+        cosines = self._cosines(own_similarity, sounds, places)
+        return {'both': sum(cosines.values()), **cosines}

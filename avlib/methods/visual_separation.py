@@ -45,7 +45,7 @@ class MaskVisualSeparator(VisualSeparator):
         masked = to_linear_frequency(masks, spectrum.shape[-2]) * spectrum
         return istft(masked, self.settings.n_fft, self.settings.hop, mixture.shape[-1])
 
-
+# %% ../../nbs/methods/visual_separation.ipynb #0000000c
 def log_magnitude(magnitudes: torch.Tensor) -> torch.Tensor:
     "Return the logarithm of magnitudes, finite for silence, as the networks take it."
     return torch.log(magnitudes + 1e-10)

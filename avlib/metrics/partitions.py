@@ -11,12 +11,12 @@ from torch.nn.functional import one_hot
 def chi2_distance(
     a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor | None = None, clusters: int = 2
 ) -> torch.Tensor:
-    """χ² distance between partitions, 0 (the same up to names) to `clusters - 1` (independent); NaN where all weights are 0.
+    """Compute the χ² distance between partitions: 0 (the same up to names) to `clusters - 1` (independent).
 
-    `a`, `b`: integer labels `[..., point]` from 0 to `clusters - 1`; `weights`: `[..., point]`, any scale, 1 if not given.
-    Returns `[...]`, double. An empty cluster adds nothing to χ² and still counts as one, so that a partition of one cluster
-    is as far from every other, itself included, as an independent one. Raises ValueError where shapes differ, labels
-    aren't integers in range, or weights are negative, NaN or infinite.
+    `a`, `b`: integer labels `[..., point]` from 0 to `clusters - 1`.
+    `weights`: `[..., point]`, any scale, by default 1.
+    Returns `[...]`, double; NaN where all weights are 0. Empty clusters count as clusters.
+    Raises ValueError where shapes differ, labels aren't integers in range, or weights are negative, NaN or infinite.
     Source: Bach and Jordan 2006; Meilă 2012, Local equivalences of distances between clusterings.
     """
     if weights is None:
@@ -32,13 +32,17 @@ def chi2_distance(
 def _check_labels(a, b, weights, clusters):
     if not a.shape == b.shape == weights.shape or a.ndim == 0:
         raise ValueError(
-            f'labels {list(a.shape)} and {list(b.shape)} and weights {list(weights.shape)} must be of one shape [..., point]'
+            f'labels {list(a.shape)} and {list(b.shape)} and weights {list(weights.shape)} '
+            'must have the same shape [..., point]'
         )
     for labels in (a, b):
         if labels.is_floating_point():
             raise ValueError(f'labels must be integers; got {labels.dtype}')
         if ((labels < 0) | (labels >= clusters)).any():
-            raise ValueError(f'labels of {clusters} clusters go from 0 to {clusters - 1}')
+            raise ValueError(
+                f'labels of {clusters} clusters must lie between 0 and {clusters - 1}; '
+                f'got {labels.min()} to {labels.max()}'
+            )
     _check_weights(weights)
 
 
@@ -48,27 +52,29 @@ def _check_weights(weights):
 
 # %% ../../nbs/metrics/partitions.ipynb #00000014
 def label_quality(truth: torch.Tensor, estimate: torch.Tensor, weights: torch.Tensor) -> float:
-    """Mean of 1 − `chi2_distance` of two clusters, each example weighted by its sum of weights: 1 for true labels, about 0 for chance.
+    """Compute the mean of 1 − `chi2_distance` over examples: 1 for true labels, about 0 for chance.
 
-    `truth`, `estimate`: labels 0 and 1, `[example, point]`; `weights`: `[example, point]`, 0 where an example has no point.
-    NaN where all weights are 0. Raises ValueError as `chi2_distance` does.
-    Source: Bootstrapping single-channel source separation via unsupervised spatial clustering on stereo mixtures, section 3.4.
+    `truth`, `estimate`: labels 0 and 1, `[example, point]`.
+    `weights`: `[example, point]`; each example counts by the sum of its weights. NaN where all weights are 0.
+    Raises ValueError as `chi2_distance` does.
+    Source: Bootstrapping single-channel source separation via unsupervised spatial clustering, section 3.4.
     """
     distance, total = chi2_distance(truth, estimate, weights), weights.double().sum(-1)
-    counted = total > 0
-    return ((1 - distance[counted]) @ total[counted] / total.sum()).item()
+    weighted = total > 0
+    return ((1 - distance[weighted]) @ total[weighted] / total.sum()).item()
 
 
 def label_quantity(weights: torch.Tensor, full: torch.Tensor) -> float:
-    """Sum of weights w(α) relative to that of `full`, w(0): the share of the data that counts.
+    """Compute the share of the data that counts: the sum of weights w(α) relative to that of `full`, w(0).
 
-    `weights`, `full`: `[example, point]`. Raises ValueError where shapes differ, weights are negative, NaN or infinite,
-    or all full weights are 0. Source: as `label_quality`.
+    `weights`, `full`: `[example, point]`.
+    Raises ValueError where shapes differ, weights are negative, NaN or infinite, or all full weights are 0.
+    Source: as `label_quality`.
     """
     if weights.shape != full.shape:
-        raise ValueError(f'weights {list(weights.shape)} and full weights {list(full.shape)} must be of one shape')
+        raise ValueError(f'weights {list(weights.shape)} and full weights {list(full.shape)} must have the same shape')
     for each in (weights, full):
         _check_weights(each)
     if not full.any():
-        raise ValueError('all full weights are 0: there is nothing to be a share of')
+        raise ValueError('full weights are all 0; their sum must be positive to compute a share')
     return (weights.double().sum() / full.double().sum()).item()

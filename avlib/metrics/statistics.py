@@ -4,12 +4,15 @@
 __all__ = ['Interval', 'bootstrap_means', 'bootstrap_interval', 'paired_interval', 'resampled_interval']
 
 # %% ../../nbs/metrics/statistics.ipynb #00000002
+from collections.abc import Callable
 from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 # %% ../../nbs/metrics/statistics.ipynb #00000005
 class Interval(NamedTuple):
-    "A mean and the ends of its confidence interval, in the unit of the values."
+    "Mean and the ends of its confidence interval, in the unit of the values."
 
     mean: float
     low: float
@@ -17,57 +20,64 @@ class Interval(NamedTuple):
 
 
 def bootstrap_means(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    "Means `[draw]` of `values [seeds, examples]`, seeds and examples drawn with replacement, independently."
+    "Compute means `[draw]` of `values [seeds, examples]`, with seeds and examples drawn with replacement."
     seeds, examples = (rng.multinomial(n, np.full(n, 1 / n), size=draws) for n in values.shape)
     return np.einsum('de,de->d', seeds @ values, examples) / values.size
 
 # %% ../../nbs/metrics/statistics.ipynb #00000008
-def bootstrap_interval(values, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
-    """Mean and percentile bootstrap interval of `values`, `[examples]` or `[seeds, examples]` with shared examples.
+def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
+    """Compute the mean of values and its percentile bootstrap interval.
 
-    `level`: nominal coverage, between 0 and 1; `seed`: of the resampling, so that the same values give the same
-    interval. Raises ValueError for values that are empty, not finite, or of other shape, and for a level outside
-    (0, 1). Source: Efron 1979; for seeds and examples, Owen 2007.
+    `values`: `[examples]` or `[seeds, examples]` with shared examples.
+    `level`: nominal coverage, between 0 and 1; `seed`: of the resampling, so that results can be repeated.
+    Raises ValueError for values that are empty, not finite, or of other shape, and for a level outside (0, 1).
+    Source: Efron 1979; for seeds and examples, Owen 2007.
     """
     if not 0 < level < 1 or draws < 1:
         raise ValueError(f'level must lie between 0 and 1 and draws be positive; got level={level}, draws={draws}')
-    values = np.atleast_2d(_checked(values))
-    means = bootstrap_means(values, draws, np.random.default_rng(seed))
+    samples = np.atleast_2d(_to_array(values))
+    means = bootstrap_means(samples, draws, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
+    return Interval(float(samples.mean()), float(low), float(high))
 
 
-def paired_interval(a, b, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
-    """Mean and bootstrap interval of `a - b`, pair by pair: the same examples (and seeds), judged under two methods.
+def paired_interval(
+    a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Compute the mean of `a - b` and its bootstrap interval, for two methods on the same examples (and seeds).
 
-    An interval above zero says that `a` is better by more than chance. Shapes and errors as in `bootstrap_interval`;
-    raises ValueError where the shapes of `a` and `b` differ.
+    If the interval lies above zero, `a` is better by more than chance.
+    Raises ValueError where the shapes of `a` and `b` differ, and as `bootstrap_interval` does.
     """
-    a, b = _checked(a), _checked(b)
+    a, b = _to_array(a), _to_array(b)
     if a.shape != b.shape:
-        raise ValueError(f'pairs need the same seeds and examples on both sides; got shapes {a.shape} and {b.shape}')
+        raise ValueError(f'a and b must have the same seeds and examples; got shapes {a.shape} and {b.shape}')
     return bootstrap_interval(a - b, level, draws, seed)
 
 
 def resampled_interval(
-    statistic, shape: tuple[int, int], level: float = 0.95, draws: int = 400, seed: int = 0
+    statistic: Callable, shape: tuple[int, int], level: float = 0.95, draws: int = 400, seed: int = 0
 ) -> Interval:
-    "Like `bootstrap_interval`, for what is no mean: `statistic(seeds, examples)` of arrays of indices, drawn with replacement from `shape`, (seeds, examples); its value on all of them, and the interval. Draws on which it is NaN are left out."
+    """Compute any statistic and its bootstrap interval; like `bootstrap_interval`, but not only for means.
+
+    `statistic(seeds, examples)`: function of two arrays of indices, drawn with replacement.
+    `shape`: number of seeds and of examples. Draws for which the statistic is NaN are left out.
+    """
     rng, (seeds, examples) = np.random.default_rng(seed), shape
-    found = [statistic(rng.integers(seeds, size=seeds), rng.integers(examples, size=examples)) for _ in range(draws)]
-    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
+    drawn = [statistic(rng.integers(seeds, size=seeds), rng.integers(examples, size=examples)) for _ in range(draws)]
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(statistic(np.arange(seeds), np.arange(examples))), float(low), float(high))
 
 
-def _checked(values) -> np.ndarray:
-    "Values as a float64 array `[examples]` or `[seeds, examples]`; ValueError for what has no bootstrap."
+def _to_array(values) -> np.ndarray:
+    "Convert values to a finite float64 array `[examples]` or `[seeds, examples]`."
     values = np.asarray(values, dtype=np.float64)
     if values.ndim not in (1, 2) or values.size == 0:
         raise ValueError(f'values must be [examples] or [seeds, examples] and not empty; got shape {values.shape}')
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
+    invalid = np.argwhere(~np.isfinite(values))
+    if len(invalid):
         raise ValueError(
-            f'{len(bad)} of {values.size} values are NaN or infinite, the first at index '
-            f'{bad[0].tolist()}: leave out examples without a score, such as silent references'
+            f'{len(invalid)} of {values.size} values are NaN or infinite, the first at index '
+            f'{invalid[0].tolist()}; leave out examples without a score, such as silent references'
         )
     return values

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from tabulate import tabulate
 
 from ..io.audio import write_audio
 from ..io.files import atomic_path
@@ -76,5 +75,9 @@ class Report:
 
 def table(header: list[str], rows: list[list]) -> str:
     "Return a Markdown table; numbers have two decimals."
-    cells = [[f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    return tabulate(cells, header, tablefmt='github', disable_numparse=True)
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(map(_cell, line)) + ' |' for line in lines)
+
+
+def _cell(value) -> str:
+    return f'{value:.2f}' if isinstance(value, float) else str(value)
