@@ -21,7 +21,7 @@ from avlib.metrics.localization import (
     SIZES,
     auroc,
     average_precision,
-    balanced,
+    balance_by_kind,
     box_map,
     center_prior,
     consensus_iou,
@@ -176,7 +176,7 @@ def summarize(scores: list[FrameScore], gamma: float = 0.5, seed: int = 0) -> di
     if not 0 <= gamma < 1:
         raise ValueError(f'gamma: got {gamma}; expected a cIoU of at least 0 and less than 1')
     positives = [score for score in scores if not score.kind]
-    chosen = balanced([score.kind for score in scores], seed)
+    chosen = balance_by_kind([score.kind for score in scores], seed)
     return {
         'positives': len(positives),
         'negatives': len(scores) - len(positives),

@@ -36,7 +36,7 @@ def clustering_method(
         hop=n_fft // 4,
         dimensions=1 if sources == 2 else 2,
         cue=cue,
-        longest=microphone_distance / SPEED_OF_SOUND_CM_S * rate,
+        max_delay=microphone_distance / SPEED_OF_SOUND_CM_S * rate,
     )
     return SpatialClustering(settings)
 

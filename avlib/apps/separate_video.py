@@ -15,12 +15,12 @@ from ..io.files import write_json
 from ..io.video import MediaError, VideoInfo, video_info, video_sound
 from ..corpora.asiw import WINDOW_FRAMES
 from ..synthesis.motion import box_displacement
-from ..synthesis.scenes import crops
+from ..synthesis.scenes import crop_boxes
 from ..dsp.mixing import level_db
 from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
 from ..methods.asmp import Asmp
-from ..models.optical_flow import flow_through, lucas_kanade
+from ..models.optical_flow import window_flow, lucas_kanade
 from ..training.checkpoints import load_model
 from ..training.score_motion import mean_directions
 from .separate import source_files, write_named
@@ -38,7 +38,7 @@ def visual_inputs(video: VideoFrames, objects: list[int], context: list[int], fi
     boxes = torch.stack([torch.stack([own, *context_boxes]) for own in video.boxes(objects, first)])
     frame = video.frames[first]
     return {
-        'crops': torch.stack([crops(frame, own, crop) for own in boxes]),
+        'crops': torch.stack([crop_boxes(frame, own, crop) for own in boxes]),
         'boxes': boxes,
         'depth': video.depth[first].expand(len(objects), -1, -1),
         'image': frame.expand(len(objects), -1, -1, -1),
@@ -81,7 +81,7 @@ def object_displacements(video: VideoFrames, objects: list[int], first: int, flo
     "Return the displacement `[3]` of visible objects over the window that begins with the frame `first`."
     last, size = first + 2 * STEPS, video.frames.shape[-1]
     boxes = torch.stack(video.boxes(objects, first))
-    total_flow = flow_through(video.frames[first : last + 1], flow)
+    total_flow = window_flow(video.frames[first : last + 1], flow)
     moved = box_displacement(boxes, total_flow, video.depth[[first, last]]) / torch.tensor([size, size, 1.0])
     return moved.nan_to_num(0.0).tolist()
 

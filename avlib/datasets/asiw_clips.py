@@ -16,7 +16,7 @@ from ..dsp.mixing import level_db
 from ..dsp.resample import resample
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from ..io.video import MediaError, video_sound
-from ..synthesis.motion import STILL, direction_class
+from ..synthesis.motion import STILL_THRESHOLDS, direction_class
 
 # %% ../../nbs/datasets/asiw_clips.ipynb #00000004
 SILENT_DB = -80.0  # a quieter sound can't be evaluated
@@ -115,7 +115,7 @@ class AsiwClips(Dataset):
     def __init__(self, folder: str | Path, split: str, card: dict, classes: int = 10):
         self.root, self.card, self.rows = Path(card['published']), card, read_jsonl(Path(folder) / f'{split}.jsonl')
         self.labels = torch.tensor([card['labels'].index(row['label']) + 1 for row in self.rows])
-        self.displacements, self.still = torch.tensor([row['displacement'] for row in self.rows]), list(STILL)
+        self.displacements, self.still = torch.tensor([row['displacement'] for row in self.rows]), list(STILL_THRESHOLDS)
         self.directions = direction_class(self.displacements, classes, self.still)
 
     def __len__(self) -> int:

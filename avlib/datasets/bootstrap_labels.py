@@ -11,7 +11,7 @@ import torch
 
 from ..io.tensor_store import TensorStore, write_tensors
 from ..io.files import read_json
-from .mixtures import PreparedMixtures
+from .base import CorpusData
 from .stereo_scenes import StereoScenes
 from ..dsp.stft import stft
 
@@ -62,7 +62,7 @@ def true_labels(sources: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
 LABELS = ('truth', 'estimates')
 
 
-class BootstrapExamples(PreparedMixtures):
+class BootstrapExamples(CorpusData):
     """Training examples `{'mixture' [T], 'labels' [F, T'], 'confidence' [F, T']}`, the same for the same (seed, epoch, index).
 
     `labels`: 'truth' (confidence 1) or 'estimates' (confidence of exponent `alpha`). `frames` at most in each; `share` of the scenes are used, the first ones.
@@ -117,7 +117,7 @@ class BootstrapExamples(PreparedMixtures):
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
         "Of the training scenes in `prepared.stereo`, by an experiment's settings `labels`, the `cue` of the estimates, `alpha`, `share`, `frames`."
-        return cls._of_split(prepared, settings, 'train', size, seed, settings['share'])
+        return cls._of_split(prepared, settings, 'train', size, seed, settings['scene_fraction'])
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int):

@@ -15,7 +15,8 @@ from ..corpora.captions import label_query, text_to_bytes
 from ..io.files import write_json
 from .labelled_mixtures import FROZEN, LabelledCorpus, draw_labels, labelled_corpus
 from ..corpora.manifest import Clip, ManifestError, clips_folder, read_manifest, write_manifest
-from .mixtures import MixtureSettings, PreparedMixtures, draw_source, freeze_mixtures, render
+from .mixtures import MixtureSettings, draw_source, freeze_mixtures, render
+from .base import CorpusData
 from .prepared import PreparedCorpus
 
 # %% ../../nbs/datasets/caption_pairs.ipynb #00000005
@@ -69,7 +70,7 @@ def prepare_labelled_corpus(folder, corpus: str, settings: dict, source) -> Prep
     home = clips_folder(source)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
-    pairs, mixtures = divide(read_manifest(source, check_files=True), settings['pairs'])
+    pairs, mixtures = divide(read_manifest(source, check_files=True), settings['pair_fraction'])
     for name, clips in (('pairs', pairs), ('mixtures', mixtures)):
         write_manifest(folder / f'{name}.jsonl', clips)
     for name, (split, sources) in FROZEN.items():
@@ -101,17 +102,17 @@ def prepare_labelled_corpus(folder, corpus: str, settings: dict, source) -> Prep
 CAPTIONS = ('{}', 'the sound of {}', 'The sound of a {}', '{} playing', 'someone plays the {}', '{} music')
 
 
-class CaptionedClips(PreparedMixtures):
+class CaptionedClips(CorpusData):
     """Pairs `{'mixture' [T], 'caption' [512], 'label' [512]}`, the same for the same (seed, epoch, index); texts as bytes (see `bytes_to_texts`).
 
-    `settings.sources`: at most so many sounds at once; a share `settings.single` of the pairs is one sound. `label`: what sounds, in alphabetical order.
+    `settings.sources`: at most so many sounds at once; a share `settings.single_source_fraction` of the pairs is one sound. `label`: what sounds, in alphabetical order.
     Raises ValueError where not all are one sound, and there is no other number of them.
     """
 
     def __init__(self, corpus: LabelledCorpus, settings: MixtureSettings, size: int, seed: int):
-        if settings.single < 1 and settings.sources < 2:
+        if settings.single_source_fraction < 1 and settings.sources < 2:
             raise ValueError(
-                f'pairs of more than one sound need sources >= 2, or single: 1; got sources={settings.sources}, single={settings.single}'
+                f'pairs of more than one sound need sources >= 2, or single: 1; got sources={settings.sources}, single={settings.single_source_fraction}'
             )
         self.corpus, self.settings, self.size, self.seed, self.epoch = corpus, settings, size, seed, 0
 
@@ -143,7 +144,11 @@ class CaptionedClips(PreparedMixtures):
 
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        count = 1 if rng.random() < self.settings.single else int(rng.integers(2, self.settings.sources + 1))
+        count = (
+            1
+            if rng.random() < self.settings.single_source_fraction
+            else int(rng.integers(2, self.settings.sources + 1))
+        )
         labels = draw_labels(self.corpus.groups, 1, count, rng)[0].tolist()
         recipe = [draw_source(self.corpus, label, self.settings, rng, set()) for label in labels]
         caption = (

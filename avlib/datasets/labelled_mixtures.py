@@ -17,11 +17,11 @@ from avlib.datasets.mixtures import (
     Corpus,
     FrozenMixtures,
     MixtureSettings,
-    PreparedMixtures,
     draw_source,
     render,
-    spread_evenly,
 )
+from .mixtures_of_mixtures import spread_evenly
+from .base import CorpusData
 from .prepared import PreparedCorpus
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000005
@@ -63,7 +63,7 @@ def draw_labels(labels, mixtures: int, sources: int, rng, never=()) -> np.ndarra
     )
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #0000000b
-class LabelledMixtures(PreparedMixtures):
+class LabelledMixtures(CorpusData):
     """Training examples, the same for the same (seed, epoch, index): `{'sources' [mixture, source, T], 'query' [mixture, 512], 'queries' [mixture, source, 512], 'supervised'}`.
 
     `query`: text for all of a mixture, `queries`: for each of its sources (see `bytes_to_texts`; '' and silence where there is none). `supervised`: the share of examples of which single sounds are known.
@@ -78,24 +78,26 @@ class LabelledMixtures(PreparedMixtures):
         size: int,
         seed: int,
         supervised: float = 0.0,
-        known: float = 1.0,
-        apart: float = 0.0,
+        labelled_fraction: float = 1.0,
+        held_out_pair_fraction: float = 0.0,
         mixtures: int = 2,
     ):
-        if not 0 <= supervised <= 1 or not 0 < known <= 1:
-            raise ValueError(f'shares lie between 0 and 1; got supervised={supervised}, known={known}')
+        if not 0 <= supervised <= 1 or not 0 < labelled_fraction <= 1:
+            raise ValueError(
+                f'shares lie between 0 and 1; got supervised={supervised}, labelled_fraction={labelled_fraction}'
+            )
         self.corpus, self.settings, self.size, self.seed = corpus, settings, size, seed
         self.supervised, self.never, self.mixtures, self.epoch = (
             supervised,
-            held_out_pairs(corpus.groups, apart),
+            held_out_pairs(corpus.groups, held_out_pair_fraction),
             mixtures,
             0,
         )
         draw_labels(
             corpus.groups, mixtures, 1 if supervised == 1 else settings.sources, np.random.default_rng(0), self.never
         )
-        parted = known < 1 and supervised > 0
-        self.withheld = {part: _part_of(corpus, known, part) if parted else set() for part in (False, True)}
+        parted = labelled_fraction < 1 and supervised > 0
+        self.withheld = {part: _part_of(corpus, labelled_fraction, part) if parted else set() for part in (False, True)}
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int):
@@ -106,7 +108,11 @@ class LabelledMixtures(PreparedMixtures):
             mixtures,
             size,
             seed,
-            **{name: settings[name] for name in ('supervised', 'known', 'apart') if name in settings},
+            **{
+                name: settings[name]
+                for name in ('supervised', 'labelled_fraction', 'held_out_pair_fraction')
+                if name in settings
+            },
         )
 
     @classmethod
@@ -153,14 +159,16 @@ class LabelledMixtures(PreparedMixtures):
         }
 
 
-def _part_of(corpus, known, supervised):
+def _part_of(corpus, labelled_fraction, supervised):
     "Clips that examples do not use: supervised ones those that are heard in mixtures only, the others those that are known alone."
     if single := [label for label, ids in corpus.groups.items() if len(ids) < 2]:
         raise ManifestError(
             f'{corpus.manifest}: "{single[0]}" has one clip in training; with known < 1 a label needs two, one to be known alone and one for mixtures'
         )
     alone = {
-        clip for ids in corpus.groups.values() for clip in ids[: min(max(1, round(known * len(ids))), len(ids) - 1)]
+        clip
+        for ids in corpus.groups.values()
+        for clip in ids[: min(max(1, round(labelled_fraction * len(ids))), len(ids) - 1)]
     }
     return set(corpus.clips) - alone if supervised else alone
 

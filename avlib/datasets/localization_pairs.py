@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..io.files import read_jsonl
 from .labelled_mixtures import LabelledCorpus
-from .mixtures import PreparedMixtures
+from .base import CorpusData
 from .prepared import PreparedCorpus
 from .scene_clips import FrozenScenes, ScenePairs
 from .video_pairs import VideoPairs
@@ -28,7 +28,7 @@ def augment_image(image, rng) -> torch.Tensor:
     return cut.flip(-1) if rng.random() < 0.5 else cut
 
 # %% ../../nbs/datasets/localization_pairs.ipynb #00000008
-class LocalizationPairs(PreparedMixtures):
+class LocalizationPairs(CorpusData):
     """Training examples `{'image' [3, S, S], 'audio' [T]}`, the same for the same (seed, epoch, index): all `pairs` of a split, rendered or of videos, in turn, in another order each time; with `augment`, see `augment_image`.
 
     Raises ValueError and ManifestError as `ScenePairs` and `VideoPairs` do.

@@ -19,9 +19,9 @@ from .labelled_mixtures import LabelledCorpus
 from ..corpora.manifest import ManifestError, clips_folder
 from .mixtures import MixtureSettings, draw_source, render
 from ..synthesis.motion import direction_class
-from ..synthesis.moving_scenes import MotionSettings, depth_map, displacement, draw_moving, hear_thing
+from ..synthesis.moving_scenes import MotionSettings, depth_map, displacement, draw_moving_scene, record_object
 from .prepared import SPLIT_SEEDS
-from ..synthesis.scenes import SceneSettings, crops, render_scene, shapes_of
+from ..synthesis.scenes import SceneSettings, crop_boxes, render_scene, assign_shapes
 from ..synthesis.shapes import SHAPES
 from ..io.parallel import collect_examples
 
@@ -29,9 +29,9 @@ from ..io.parallel import collect_examples
 def draw_clip(labels, settings: SceneSettings, motion: MotionSettings, split: str, number: int, seed: int):
     "The scene of a clip in which one of the labels sounds, and the generator that goes on from there."
     rng = np.random.default_rng([seed, SPLIT_SEEDS[split], number])
-    heard, shapes = str(rng.choice(labels)), shapes_of(labels, split)
+    heard, shapes = str(rng.choice(labels)), assign_shapes(labels, split)
     silent = {shape: shape for shape in SHAPES if shape not in shapes.values()}
-    return draw_moving(labels, settings, motion, rng, [heard], {heard: shapes[heard], **silent}), rng
+    return draw_moving_scene(labels, settings, motion, rng, [heard], {heard: shapes[heard], **silent}), rng
 
 
 class _Clips(Dataset):
@@ -47,9 +47,9 @@ class _Clips(Dataset):
 
     def __getitem__(self, i):
         drawn, rng = draw_clip(self.labels, self.scene, self.motion, self.split, i, self.settings['seed'])
-        thing = next(thing for thing in drawn.things if thing.sounding)
+        thing = next(thing for thing in drawn.objects if thing.sounding)
         source = draw_source(self.corpus, thing.label, self.sound, rng, set())
-        heard = _full(hear_thing(thing, render(self.corpus, [source], self.sound)[0], self.corpus.rate, self.motion))
+        heard = _full(record_object(thing, render(self.corpus, [source], self.sound)[0], self.corpus.rate, self.motion))
         row = {
             'id': f'{self.split}-{i:05d}',
             'label': thing.label,
@@ -80,7 +80,7 @@ def _seen(scene, settings, crop):
     shown, most = render_scene(scene, settings.size), settings.sounding[1] + settings.silent[1]
     boxes, pictures = torch.zeros(most, 4), torch.zeros(most, 3, crop, crop, dtype=torch.uint8)
     boxes[: len(shown['boxes'])] = shown['boxes'].float()
-    pictures[: len(shown['boxes'])] = _bytes(crops(shown['image'], shown['boxes'], crop))
+    pictures[: len(shown['boxes'])] = _bytes(crop_boxes(shown['image'], shown['boxes'], crop))
     return {'image': _bytes(shown['image']), 'crops': pictures, 'boxes': boxes, 'depth': depth_map(shown).half()}
 
 
@@ -101,7 +101,7 @@ def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'card.json').unlink(missing_ok=True)
     corpora = {split: LabelledCorpus(clips, split, settings['rate'], home) for split in SPLIT_SEEDS}
-    labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))[: settings['most']]
+    labels = sorted(set.intersection(*(set(corpus.groups) for corpus in corpora.values())))[: settings['max_labels']]
     if len(labels) < 2:
         raise ManifestError(
             f'{clips}: {len(labels)} label(s) have clips in every split; mixtures of two objects need two'

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from .asiw_clips import AsiwClips
 from ..io.files import read_jsonl
-from .mixtures import PreparedMixtures
+from .base import CorpusData
 from .moving_clips import MovingClips
 
 # %% ../../nbs/datasets/moving_pairs.ipynb #00000005
@@ -34,7 +34,7 @@ def open_clips(prepared, split: str, classes: int = 10) -> Dataset:
     return MovingClips(prepared.folder, split, prepared.card['labels'], classes)
 
 # %% ../../nbs/datasets/moving_pairs.ipynb #00000007
-class MovingPairs(PreparedMixtures):
+class MovingPairs(CorpusData):
     "Training examples of two clips of different labels (see `open_clips` and `stack_clips`), the same for the same (seed, epoch, index)."
 
     def __init__(self, clips, size: int, seed: int):

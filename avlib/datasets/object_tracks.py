@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..io.files import read_json, write_json
 from ..io.video import MediaError, write_video
-from ..synthesis.moving_scenes import WALL, MotionSettings, hear_thing
+from ..synthesis.moving_scenes import WALL, MotionSettings, record_object
 from ..synthesis.scenes import render_clip
 
 # %% ../../nbs/datasets/object_tracks.ipynb #00000005
@@ -153,8 +153,8 @@ def write_scene_video(
     path, scene, sounds, rate: int, motion: MotionSettings, size: int = 96, fps: float = 10.0, scale: int = 2
 ) -> torch.Tensor:
     "Write a scene to `path` (.mp4), frames of `scale * size` pixels, with `sounds [n, T]` of those of its things that sound as a microphone hears them, and all objects that come into sight to a file of that name with .json. Returns what is heard of each, `[n, T]`, their sum being what the video has."
-    sounding, seconds = [thing for thing in scene.things if thing.sounding], sounds.shape[-1] / rate
-    heard = torch.stack([hear_thing(thing, sound, rate, motion) for thing, sound in zip(sounding, sounds, strict=True)])
+    sounding, seconds = [thing for thing in scene.objects if thing.sounding], sounds.shape[-1] / rate
+    heard = torch.stack([record_object(thing, sound, rate, motion) for thing, sound in zip(sounding, sounds, strict=True)])
     heard = 0.9 * heard / heard.sum(0).abs().max().clamp_min(1e-9)
     shown = render_clip(scene, size, round(seconds * fps))
     write_video(
@@ -174,7 +174,7 @@ def write_scene_video(
         Path(path).with_suffix('.json'),
         [
             ObjectTrack(thing.label, times[there], boxes[there, i], depth[there, i])
-            for i, (thing, there) in enumerate(zip(scene.things, in_sight.T))
+            for i, (thing, there) in enumerate(zip(scene.objects, in_sight.T))
             if there.any()
         ],
     )

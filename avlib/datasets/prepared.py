@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..io.files import write_json
 from ..corpora.manifest import ManifestError, read_manifest, write_manifest
-from .mixtures import DOMAINS, Corpus, FrozenMixtures, MixtureSettings, freeze_mixtures
+from .mixtures_of_mixtures import DOMAINS
+from .mixtures import Corpus, FrozenMixtures, MixtureSettings, freeze_mixtures
 from ..corpora.speech_layouts import PublishedMixture
 from .published_mixtures import PublishedMixtures
 from ..corpora.links import read_link, read_mixtures, sample_evenly, write_mixtures, spatialized_mixtures

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from ..corpora.links import read_sources
 from ..corpora.manifest import ManifestError
 from ..corpora.speech_layouts import PublishedMixture
-from .mixtures import PreparedMixtures, render_in_random_room, reverberant_parts, spread_evenly
+from .base import CorpusData
+from .mixtures_of_mixtures import render_in_random_room, reverberant_parts, spread_evenly
 from .room_bank import RoomBank, render_in_room
 
 # %% ../../nbs/datasets/published_mixtures.ipynb #00000005
@@ -32,7 +33,7 @@ class PublishedMixtures(Dataset):
         return {'id': mixture.id, 'sources': sources, 'speakers': list(mixture.speakers)}
 
 # %% ../../nbs/datasets/published_mixtures.ipynb #00000009
-class MixturesOfPublished(PreparedMixtures):
+class MixturesOfPublished(CorpusData):
     """Training examples from published mixtures: `{'sources': [mixture, source, time], 'supervised': bool}`.
 
     `mixtures`, `rooms`: mixtures to draw from, and rooms to place them in, for supervised (True) and unsupervised
@@ -53,7 +54,13 @@ class MixturesOfPublished(PreparedMixtures):
         for supervised, share in ((True, 1 - unsupervised), (False, unsupervised)):
             if share and len(mixtures[supervised]) < 2:
                 raise ManifestError(f'mixtures of mixtures need two to draw from; got {len(mixtures[supervised])}')
-        self.mixtures, self.seconds, self.single_source_fraction, self.size, self.seed = mixtures, seconds, single_source_fraction, size, seed
+        self.mixtures, self.seconds, self.single_source_fraction, self.size, self.seed = (
+            mixtures,
+            seconds,
+            single_source_fraction,
+            size,
+            seed,
+        )
         self.unsupervised, self.rooms, self.epoch = unsupervised, rooms or {}, 0
 
     @classmethod
@@ -66,7 +73,9 @@ class MixturesOfPublished(PreparedMixtures):
         for supervised, reverberant in reverberant_parts(settings).items():
             mixtures[supervised], rooms[supervised] = prepared.mixtures('train', reverberant)
         drawn = settings['mixtures']
-        return cls(mixtures, drawn['seconds'], drawn['single_source_fraction'], size, seed, settings['unsupervised'], rooms)
+        return cls(
+            mixtures, drawn['seconds'], drawn['single_source_fraction'], size, seed, settings['unsupervised'], rooms
+        )
 
     def set_epoch(self, epoch: int) -> None:
         "Draw other examples from now on."

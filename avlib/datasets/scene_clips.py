@@ -18,7 +18,7 @@ from .labelled_mixtures import LabelledCorpus
 from ..corpora.manifest import ManifestError, clips_folder
 from .mixtures import LEVEL_DB, MixtureSettings, draw_source, render
 from .prepared import SPLIT_SEEDS
-from ..synthesis.scenes import SceneSettings, draw_scene, render_scene, shapes_of
+from ..synthesis.scenes import SceneSettings, draw_rendered_scene, render_scene, assign_shapes
 from ..dsp.mixing import set_level
 
 # %% ../../nbs/datasets/scene_clips.ipynb #00000005
@@ -28,20 +28,20 @@ def write_scene_split(
     "Draw `count` scenes with sounds of a corpus of `seconds`, and write their frames to `folder/SPLIT.safetensors` and the rest to `folder/SPLIT.jsonl`; returns the rows: `id`, `labels` of all things, `boxes` and `sources` (see `draw_source`) of what sounds."
     sound = MixtureSettings(rate=corpus.rate, seconds=seconds, sources=settings.sounding[1])
     shapes, frames, rows = (
-        shapes_of(labels, split),
+        assign_shapes(labels, split),
         torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8),
         [],
     )
     for i in range(count):
         rng = np.random.default_rng([seed, SPLIT_SEEDS[split], i])
-        scene = draw_scene(labels, settings, rng, shapes=shapes)
+        scene = draw_rendered_scene(labels, settings, rng, shapes=shapes)
         shown = render_scene(scene, settings.size)
         frames[i] = (255 * shown['image']).round().to(torch.uint8)
-        sources = [draw_source(corpus, thing.label, sound, rng, set()) for thing in scene.things if thing.sounding]
+        sources = [draw_source(corpus, thing.label, sound, rng, set()) for thing in scene.objects if thing.sounding]
         rows.append(
             {
                 'id': f'{split}-{i:05d}',
-                'labels': [thing.label for thing in scene.things],
+                'labels': [thing.label for thing in scene.objects],
                 'boxes': shown['boxes'][shown['sounding']].tolist(),
                 'sources': sources,
             }

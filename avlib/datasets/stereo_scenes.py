@@ -66,7 +66,9 @@ def _scene(name, images, speakers):
     return StereoScene(name, gain * stereo, gain * images[:, 0], speakers)
 
 
-def published_scene(mixture: PublishedMixture, seed: int, index: int, rate: int, frames: int, candidate_microphones: int = 4) -> StereoScene:
+def published_scene(
+    mixture: PublishedMixture, seed: int, index: int, rate: int, frames: int, candidate_microphones: int = 4
+) -> StereoScene:
     "A mixture of the spatialized WSJ0-2mix, the first `frames` of it at `rate` Hz, at two of the first `candidate_microphones` channels. Raises ValueError where it has only one."
     if mixture.channels < 2:
         raise ValueError(f'{mixture.mixture}: has one channel; spatial cues need the spatialized version')
@@ -76,7 +78,13 @@ def published_scene(mixture: PublishedMixture, seed: int, index: int, rate: int,
 
 
 def recorded_scene(
-    recording: PublishedMixture, start: int, seed: int, index: int, rate: int, seconds: float, candidate_microphones: int = 4
+    recording: PublishedMixture,
+    start: int,
+    seed: int,
+    index: int,
+    rate: int,
+    seconds: float,
+    candidate_microphones: int = 4,
 ) -> StereoScene:
     "`seconds` of a recording of unknown voices from its frame `start`, at `rate` Hz, by two of the first `candidate_microphones` channels, its largest sample at 0.9."
     pair = np.random.default_rng([seed, index]).permutation(min(candidate_microphones, recording.channels))[:2]
@@ -181,7 +189,10 @@ def _simulated(prepared, split, domain, count, seed, settings, ranges, corner, p
     )
     corpus = prepared.corpus(split, settings['rate'])
     first = None if split == 'train' else unseen_groups(corpus)
-    return (draw_stereo_scene(corpus, mixtures, rooms, seed, i, corner, settings['candidate_microphones'], first) for i in range(count))
+    return (
+        draw_stereo_scene(corpus, mixtures, rooms, seed, i, corner, settings['candidate_microphones'], first)
+        for i in range(count)
+    )
 
 
 def _published(prepared, split, domain, count, seed, settings):

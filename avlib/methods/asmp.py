@@ -276,14 +276,12 @@ class Asmp(SoundClassifiers):
             'co_separation': co_separation_loss(masks, self.spectrogram(batch['audio']), mixture),
             'orthogonality': orthogonality_loss(embeddings),
         }
-        direction = (
-            {'direction': self._direction_loss(masks, mixture, spectrum, batch)} if self.predicts_directions else {}
-        )
-        return losses | direction
+        if self.predicts_directions:
+            losses['direction'] = self._direction_loss(masks, mixture, spectrum, batch)
+        return losses
 
     def _direction_loss(self, masks, mixture, spectrum, batch):
-        "Return the cross-entropy of the directions of objects; the background has none."
-        masks = masks[:, :, :-1]
+        masks = masks[:, :, :-1]  # the background has no direction
         if self.settings.linear_frequency:
             masks, mixture = to_linear_frequency(masks, spectrum.shape[-2]), spectrum
         sounds = (masks * mixture[:, None, None]).flatten(0, 2)

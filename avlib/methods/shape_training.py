@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from ..datasets.base import PreparedData
 from .base import Method
-from ..synthesis.scenes import Scene, SceneSettings, crops, draw_scene, render_scene, shapes_of
+from ..synthesis.scenes import RenderedScene, SceneSettings, crop_boxes, draw_rendered_scene, render_scene, assign_shapes
 from ..synthesis.shapes import SHAPES
 from ..models.resnet import ResNet18
 
 # %% ../../nbs/methods/shape_training.ipynb #00000015
 def free_shapes(card: dict) -> list[str]:
     "Return the shapes that stand for no label of prepared scenes, by their card; in videos no label has a shape."
-    used = [] if 'videos' in card else shapes_of(card['labels']).values()
+    used = [] if 'videos' in card else assign_shapes(card['labels']).values()
     return [shape for shape in SHAPES if shape not in used]
 
 
@@ -32,9 +32,9 @@ def _check_count(shapes):
         )
 
 
-def scene_of_shape(number: int, shapes: list[str], settings: SceneSettings, rng) -> Scene:
+def scene_of_shape(number: int, shapes: list[str], settings: SceneSettings, rng) -> RenderedScene:
     "Draw a scene whose first object has the shape of that number."
-    return draw_scene(shapes, settings, rng, sounding=[shapes[number]], shapes={shape: shape for shape in shapes})
+    return draw_rendered_scene(shapes, settings, rng, sounding=[shapes[number]], shapes={shape: shape for shape in shapes})
 
 # %% ../../nbs/methods/shape_training.ipynb #00000005
 class ShapeFrames(PreparedData):
@@ -93,14 +93,14 @@ class ShapeCrops(ShapeFrames):
 
         Frames are at most as wide as two crops, since smaller frames are rendered sooner.
         """
-        card, used = prepared.card, list(shapes_of(prepared.card['labels']).values())
+        card, used = prepared.card, list(assign_shapes(prepared.card['labels']).values())
         scene = {**card['scene'], 'size': min(card['size'], 2 * card['crop']), 'visible': 0.0}
         shapes = used + [shape for shape in SHAPES if shape not in used]
         return cls(shapes, size, SceneSettings(**scene), seed, card['crop'])
 
     def picture(self, rendered: dict) -> torch.Tensor:
         "Return the visible part of the first object's box, `[3, c, c]`."
-        return crops(rendered['image'], rendered['boxes'][:1], self.crop)[0]
+        return crop_boxes(rendered['image'], rendered['boxes'][:1], self.crop)[0]
 
 # %% ../../nbs/methods/shape_training.ipynb #00000007
 @dataclass(frozen=True)

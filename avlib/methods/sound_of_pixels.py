@@ -49,13 +49,12 @@ class SoundOfPixels(MaskVisualSeparator):
 
     def __init__(self, settings: PixelSettings = PixelSettings()):
         super().__init__(settings)
+        k = settings.components
         self.encoders = nn.ModuleDict({'image': ResNet18(3, **settings.visual)}).requires_grad_(False)
-        self.pixel_head = nn.Conv2d(self.encoders['image'].channels, settings.components, 3, padding=1)
-        self.separator = SeparatorUNet(
-            **{'condition': settings.components, **settings.unet, 'outputs': settings.components}
-        )
+        self.pixel_head = nn.Conv2d(self.encoders['image'].channels, k, 3, padding=1)
+        self.separator = SeparatorUNet(**{'condition': k, **settings.unet, 'outputs': k})
         self.condition = nn.Parameter(torch.zeros(self.separator.condition))  # at the bottleneck, equal for all frames
-        self.weight, self.bias = nn.Parameter(torch.ones(components)), nn.Parameter(torch.zeros(()))
+        self.weight, self.bias = nn.Parameter(torch.ones(k)), nn.Parameter(torch.zeros(()))
 
     def component_weights(self, image: torch.Tensor) -> torch.Tensor:
         "Return the ratings `[n, K]` from 0 to 1 of the components by frames `[n, 3, H, W]`."

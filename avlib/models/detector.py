@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from .published_weights import with_weights
+from .published_weights import load_published
 
 # %% ../../nbs/models/detector.ipynb #00000005
 class Detections(NamedTuple):
@@ -20,14 +20,14 @@ class Detections(NamedTuple):
 
 
 class FasterRcnn:
-    """Torchvision's Faster R-CNN as a detector: `detector(frame [3, H, W])` gives the `Detections` that score `least` or more.
+    """Torchvision's Faster R-CNN as a detector: `detector(frame [3, H, W])` gives the `Detections` that score `min_score` or more.
 
-    `path`: of `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`. Raises ImportError without torchvision, ValueError as `with_weights` does.
+    `path`: of `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`. Raises ImportError without torchvision, ValueError as `load_published` does.
     """
 
     FILE = 'fasterrcnn_resnet50_fpn_coco-258fb6c6.pth'
 
-    def __init__(self, path, least: float = 0.5):
+    def __init__(self, path, min_score: float = 0.5):
         try:
             from torchvision.models.detection import (
                 FasterRCNN_ResNet50_FPN_Weights as published,
@@ -35,9 +35,9 @@ class FasterRcnn:
             )
         except ImportError as error:
             raise ImportError("objects are found by torchvision: pip install 'avlib[vision]'") from error
-        network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91, box_score_thresh=least)
+        network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91, box_score_thresh=min_score)
         self.network, self.names = (
-            with_weights(network, path, f"torchvision's {self.FILE}"),
+            load_published(network, path, f"torchvision's {self.FILE}"),
             published.DEFAULT.meta['categories'],
         )
 

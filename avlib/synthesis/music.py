@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['INSTRUMENTS', 'SCALES', 'REGISTER', 'NATIVE_RATE', 'LEVEL_DB', 'FADE', 'PERCUSSION', 'Instrument', 'Note', 'Phrase',
-           'phrase', 'render', 'even', 'write_music_corpus']
+           'draw_phrase', 'render_phrase', 'normalize_level', 'write_music_corpus']
 
 # %% ../../nbs/synthesis/music.ipynb #00000002
 import importlib.util
@@ -81,7 +81,7 @@ SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3
 REGISTER = 18  # keys of a phrase's range
 
 
-def phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Phrase:
+def draw_phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Phrase:
     """A random phrase, drawn with a NumPy generator.
 
     Raises ValueError for an unknown instrument or a length that isn't positive.
@@ -139,7 +139,7 @@ FADE = 0.02  # s, at the end, where notes may still sound
 PERCUSSION = 9  # MIDI channel
 
 
-def render(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch.Tensor:
+def render_phrase(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch.Tensor:
     """The phrase as sound, `[time]` of `phrase.seconds` at `rate` Hz, level -26 dB; the same samples on every call. `played`: how, in the place of what `INSTRUMENTS` tells of its instrument.
 
     Raises ValueError for an unknown instrument, ImportError without the packages tinysoundfont and pretty_midi.
@@ -156,7 +156,7 @@ def render(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch
     signal = torch.from_numpy(np.concatenate(blocks))
     fade = min(round(FADE * NATIVE_RATE), frames)
     signal[-fade:] *= torch.linspace(1, 0, fade)
-    return even(resample(signal, NATIVE_RATE, rate, length=round(phrase.seconds * rate)))
+    return normalize_level(resample(signal, NATIVE_RATE, rate, length=round(phrase.seconds * rate)))
 
 
 def _events(phrase, frames):
@@ -198,7 +198,7 @@ def _generate(synth, frames):
     return np.frombuffer(bytes(synth.generate(frames)), '<f4').reshape(-1, 2).mean(1)
 
 
-def even(signal) -> torch.Tensor:
+def normalize_level(signal) -> torch.Tensor:
     "Set the level of a signal to -26 dB, lower where a lone hit would leave the full scale."
     signal = set_level(signal, LEVEL_DB)
     return signal / max(float(signal.abs().max()) / 0.99, 1)
@@ -239,7 +239,7 @@ def write_music_corpus(
 
 
 def _write_clip(folder, rate, seed, seconds, name, number, i, split):
-    signal = render(phrase(np.random.default_rng([seed, number, i]), name, seconds), rate)
+    signal = render_phrase(draw_phrase(np.random.default_rng([seed, number, i]), name, seconds), rate)
     path = f'audio/{name}-{i:04d}.flac'
     write_audio(folder / path, signal, rate, bits=16)
     return Clip(

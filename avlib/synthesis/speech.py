@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ..io.audio import write_audio
 from ..corpora.manifest import SPLITS, Clip, write_manifest
-from .sentences import sentence
+from .sentences import draw_sentence
 from ..dsp.mixing import set_level
 from ..dsp.resample import resample
 
@@ -237,7 +237,7 @@ def write_speech_corpus(
 
 
 def _write_clip(folder, rate, seed, split, voice, i):
-    text = sentence(np.random.default_rng([seed, int(voice.id[5:]), i]))
+    text = draw_sentence(np.random.default_rng([seed, int(voice.id[5:]), i]))
     signal = speak(text, voice, rate)
     path = f'audio/{voice.id}-{i:04d}.flac'
     write_audio(folder / path, signal, rate, bits=16)

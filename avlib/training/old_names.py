@@ -68,6 +68,9 @@ TRAINING = {  # old setting of a training -> its name today
     'watch': 'monitor_domain',
     'known': 'labelled_fraction',
     'apart': 'held_out_pair_fraction',
+    'share': 'scene_fraction',
+    'mixtures.single': 'mixtures.single_source_fraction',
+    'mixtures.spread_db': 'mixtures.level_range_db',
     'train.steps': 'train.steps_per_epoch',
     'train.keep': 'train.checkpoint',
 }
