@@ -124,7 +124,7 @@ def _object_rows(video: str, label: str | None, frames: Path, motion: Path) -> l
     images = read_json(frames / 'Image_info_20obj.json')
     places = {row['image']: (index, row['objects']) for index, row in enumerate(images)}
     distances = _symmetric_distances(chamfer['dist_mat'])
-    rows = []
+    rows: list[dict] = []
     for (number, window), first, neighbours in _sounding_objects(chamfer):
         index, objects = places[f'{WINDOW_FRAMES * window + 1:04d}.png']
         count = len(neighbours)
@@ -142,7 +142,7 @@ def _object_rows(video: str, label: str | None, frames: Path, motion: Path) -> l
         )
     return rows
 
-
+# %% ../../nbs/corpora/asiw.ipynb #0000000f
 def _read_classes(path: Path) -> dict[str, str]:
     "Return the class of each object; the first one, where an object is listed twice."
     with open(path, newline='', encoding='utf-8') as file:
@@ -165,7 +165,8 @@ def _sounding_objects(chamfer: dict) -> Iterator[tuple[tuple, int, list]]:
 
     An object's neighbours `[frame, place]` are listed before it.
     """
-    objects, first, neighbours = iter(chamfer['object_wind']), 0, []
+    objects, first = iter(chamfer['object_wind']), 0
+    neighbours: list[list[int]] = []
     nodes = [node for node in chamfer['object_context'] if tuple(node[:2]) != (-1, -1)]
     for number, (frame, place, sounding) in enumerate(nodes):
         if sounding:

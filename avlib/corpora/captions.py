@@ -101,7 +101,7 @@ def _is_with_sound(left: str, right: str) -> bool:
     progressive = any(word.endswith('ing') for word, _ in tag_words(right)[1:4])
     return bool(NOISES.search(right)) or (is_clause(right) and progressive)
 
-
+# %% ../../nbs/corpora/captions.ipynb #0000001b
 def _are_clauses(left: str, right: str) -> bool:
     first, second = left.rsplit(' and ', 1)[-1], right.split(' and ')[0]
     if not (is_clause(left) and is_clause(second)):
@@ -166,7 +166,7 @@ TRIMS = [
 
 SILENT = re.compile(r'(it|they|he|she)\b|(the |total )?silence$', re.I)
 
-
+# %% ../../nbs/corpora/captions.ipynb #0000001c
 def sounding_phrases(caption: str) -> list[str]:
     """Return the phrases of a caption that name a sound each, one at least, in order, without full stops.
 

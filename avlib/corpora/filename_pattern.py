@@ -29,7 +29,7 @@ def parse_name(path: str, pattern: str = '', labels_from: str = '', speakers_fro
             values[name] = _path_part(stem, source)
     return values
 
-
+# %% ../../nbs/corpora/filename_pattern.ipynb #0000000a
 def _pattern_to_regex(pattern: str) -> re.Pattern:
     names = [name for name in re.findall(r'\{(\w*)\}', pattern) if name in FIELDS]
     if not names or len(set(names)) < len(names):

@@ -54,10 +54,12 @@ def _find_files(source: Path) -> tuple[list[Path], int]:
     sounds = [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES | UNREADABLE_SUFFIXES]
     return sounds, len(paths) - len(sounds)
 
-
+# %% ../../nbs/corpora/folder.ipynb #00000015
 def _examine_files(source: Path, paths: list[Path], naming: tuple) -> tuple[list[dict], list[str]]:
     "Return a row for each good file, and an error message for each bad one."
-    rows, errors, path_of_id = [], [], {}
+    rows: list[dict] = []
+    errors: list[str] = []
+    path_of_id: dict[str, Path] = {}
     for path in tqdm(paths, desc='reading', unit='file', mininterval=1):
         try:
             row = _examine_file(source, path, naming)

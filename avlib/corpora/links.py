@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ..io.audio import read_audio
-from .speech_layouts import PublishedMixture, libri2mix, librispeech, stereo_folder, wsj0_2mix
+from .speech_layouts import PublishedMixture, libri2mix, librispeech, stereo_folder, subfolder, wsj0_2mix
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from .manifest import ManifestError
 
@@ -49,6 +49,11 @@ def _spatialized_folder(link: 'Link', room: str) -> Path:
     version = f'wav{link.options.get("rate", 8000) // 1000}k'
     return Path(link.root) / f'2speakers_{room}' / version / link.options.get('mode', 'min')
 
+
+def _has_spatialized(link: 'Link') -> bool:
+    folders = [_spatialized_folder(link, room) for room in ('anechoic', 'reverb')]
+    return link.kind == 'wsj0-2mix' and all(folder.is_dir() for folder in folders)
+
 # %% ../../nbs/corpora/links.ipynb #0000000a
 @dataclass(frozen=True)
 class Link:
@@ -71,33 +76,26 @@ class Link:
 
     @property
     def has_mixtures(self) -> bool:
-        "Whether the corpus has mixtures; otherwise it has single voices."
+        "Return whether the corpus has mixtures; otherwise it has single voices."
         return self.kind != 'librispeech'
 
     @property
     def has_sources(self) -> bool:
-        "Whether the sources of its mixtures are on disk."
+        "Return whether the sources of its mixtures are on disk."
         return self.kind != 'stereo'
 
     @property
     def has_stereo(self) -> bool:
-        "Whether it has mixtures of several channels, or single voices that can be placed in rooms."
-        if self.has_mixtures and self.has_sources:
-            rooms = [_spatialized_folder(self, room).is_dir() for room in ('anechoic', 'reverb')]
-            return self.kind == 'wsj0-2mix' and all(rooms)
-        return True
+        "Return whether it has mixtures of several channels, or single voices that can be placed in rooms."
+        return self.kind in ('librispeech', 'stereo') or _has_spatialized(self)
 
     @property
     def clips_folder(self) -> str:
         "Folder that the paths of its clips are relative to."
-        inside = Path(self.root) / 'LibriSpeech'
-        return str(inside if inside.is_dir() else self.root)
+        return str(subfolder(self.root, 'LibriSpeech'))
 
     def items(self, **options) -> list:
-        """List its mixtures (`PublishedMixture`) or clips (`Clip`); `options` replace those of the link.
-
-        Raises ManifestError where files are missing or do not fit.
-        """
+        "List its mixtures (`PublishedMixture`) or clips (`Clip`); `options` replace those of the link."
         return LAYOUTS[self.kind](self.root, **{**self.options, **options})
 
 # %% ../../nbs/corpora/links.ipynb #0000000f

@@ -72,7 +72,7 @@ def _check_vggss_row(row: Any, where: str) -> None:
             f'{where}: "file" and "class" should be texts; got {row["file"]!r}, {row["class"]!r}; copy the list again'
         )
 
-
+# %% ../../nbs/corpora/localization_benchmarks.ipynb #00000013
 LARGEST = 2  # of a relative coordinate; larger numbers are pixels
 
 

@@ -24,6 +24,31 @@ class ManifestError(ValueError):
     "Error for a manifest or list that can't be used; the message names the file, the row and the field."
 
 
+def _check_types(clip: 'Clip') -> None:
+    for names, kind, words in (
+        (('id', 'split', 'path', 'caption', 'speaker', 'recording'), str, 'a text'),
+        (('rate', 'frames'), int, 'a whole number'),
+        (('labels',), (tuple, list), 'a list of texts'),
+    ):
+        for name in names:
+            value = getattr(clip, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ManifestError(f'field "{FIELD_NAMES.get(name, name)}" must be {words}; got {value!r}')
+
+
+def _check_values(clip: 'Clip') -> None:
+    if not clip.id:
+        raise ManifestError('field "id" is empty; name each clip')
+    if clip.split not in SPLITS:
+        raise ManifestError(f'field "split" must be one of {", ".join(SPLITS)}; got "{clip.split}"')
+    if clip.rate < 1 or clip.frames < 1:
+        raise ManifestError(f'fields "sample_rate" and "frames" must be positive; got {clip.rate} and {clip.frames}')
+    if not all(isinstance(label, str) for label in clip.labels):
+        raise ManifestError(f'field "labels" must be a list of texts; got {clip.labels}')
+    if not _lies_within(clip.path):
+        raise ManifestError(f'field "path" must lie in the folder of the manifest, relative to it; got "{clip.path}"')
+
+
 def _lies_within(path: str) -> bool:
     "Return whether a relative path stays in its folder."
     parts = PurePosixPath(path)
@@ -52,38 +77,13 @@ class Clip:
     motion: Any = None
 
     def __post_init__(self) -> None:
-        for name in ('id', 'split', 'path', 'caption', 'speaker', 'recording'):
-            self._require(name, str, 'a text')
-        for name in ('rate', 'frames'):
-            self._require(name, int, 'a whole number')
-        self._require('labels', (tuple, list), 'a list of texts')
+        _check_types(self)
         object.__setattr__(self, 'labels', tuple(self.labels))
-        self._check_values()
-
-    def _require(self, name: str, kind: type | tuple, words: str) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ManifestError(f'field "{FIELD_NAMES.get(name, name)}" must be {words}; got {value!r}')
-
-    def _check_values(self) -> None:
-        if not self.id:
-            raise ManifestError('field "id" is empty; name each clip')
-        if self.split not in SPLITS:
-            raise ManifestError(f'field "split" must be one of {", ".join(SPLITS)}; got "{self.split}"')
-        if self.rate < 1 or self.frames < 1:
-            raise ManifestError(
-                f'fields "sample_rate" and "frames" must be positive; got {self.rate} and {self.frames}'
-            )
-        if not all(isinstance(label, str) for label in self.labels):
-            raise ManifestError(f'field "labels" must be a list of texts; got {self.labels}')
-        if not _lies_within(self.path):
-            raise ManifestError(
-                f'field "path" must lie in the folder of the manifest, relative to it; got "{self.path}"'
-            )
+        _check_values(self)
 
     @property
     def label(self) -> str:
-        "The first label, or ''."
+        "First label, or ''."
         return self.labels[0] if self.labels else ''
 
     @property
@@ -171,7 +171,7 @@ def _check_fields(where: str, row: Any, names: list[str]) -> None:
         if name not in row and name not in OPTIONAL:
             raise ManifestError(f'{where}: field "{name}" is missing; add it')
 
-
+# %% ../../nbs/corpora/manifest.ipynb #00000013
 def _check_file(where: str, folder: Path, clip: Clip, within: bool, exists: bool) -> None:
     "Check that the file lies `within` the folder, and that it `exists`."
     file = clip.file(folder)

@@ -68,7 +68,7 @@ def _draw_speakers(speakers: Sequence[str], held_out: float, seed: int, enough: 
     drawn = np.random.default_rng(seed).permutation(known)
     return {**dict.fromkeys(drawn[:count], 'test'), **dict.fromkeys(drawn[count : 2 * count], 'valid')}
 
-
+# %% ../../nbs/corpora/splits.ipynb #0000000a
 def _draw_recordings(
     split: str, speakers: Sequence[str], recordings: Sequence[str], taken: dict, held_out: float, seed: int
 ) -> dict[tuple[str, str], str]:

@@ -72,7 +72,7 @@ def _read_table(path: Path) -> list[list[str]]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it again') from error
 
-
+# %% ../../nbs/corpora/video_corpora.ipynb #00000017
 @dataclass
 class ListedClips:
     """Clips of a list, with paths relative to `root`, names of `missing` ones, and defects of `damaged` ones.
@@ -112,7 +112,7 @@ class ListedClips:
             raise ManifestError(f'{self.root}: none of the {count} listed clips can be used; {cause}')
         return self
 
-
+# %% ../../nbs/corpora/video_corpora.ipynb #00000018
 def _read_clip(root: Path, path: Path, name: str, split: str, caption: str, labels: tuple | None) -> Clip:
     info = audio_info(path)
     if labels is None:
@@ -168,7 +168,7 @@ def vggsound_list(root: str | Path) -> list[tuple[str, str, str]]:
             )
     return [(f'{video}_{int(start):06d}', label, split) for video, start, label, split in rows]
 
-
+# %% ../../nbs/corpora/video_corpora.ipynb #00000019
 def vggsound(root: str | Path, seed: int = 0) -> ListedClips:
     """List the clips of VGGSound; one in twenty of the training clips is for validation.
 

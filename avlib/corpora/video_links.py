@@ -44,7 +44,7 @@ class VideoLink:
         on_disk, clips = clips_on_disk(self.root), flickr_clips(self.root, FRAME_SIZE)
         return {split: sum(row['id'] in on_disk for row in rows) for split, rows in clips.items()}
 
-
+# %% ../../nbs/corpora/video_links.ipynb #00000009
 def link_videos(kind: str, root: str | Path, corpora: str | Path = 'data/corpora') -> tuple[VideoLink, dict]:
     """Count the videos in a folder and write `corpora/KIND/videos.json`; return the link and the counts.
 

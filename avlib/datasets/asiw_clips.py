@@ -115,7 +115,10 @@ class AsiwClips(Dataset):
     def __init__(self, folder: str | Path, split: str, card: dict, classes: int = 10):
         self.root, self.card, self.rows = Path(card['published']), card, read_jsonl(Path(folder) / f'{split}.jsonl')
         self.labels = torch.tensor([card['labels'].index(row['label']) + 1 for row in self.rows])
-        self.displacements, self.still = torch.tensor([row['displacement'] for row in self.rows]), list(STILL_THRESHOLDS)
+        self.displacements, self.still = (
+            torch.tensor([row['displacement'] for row in self.rows]),
+            list(STILL_THRESHOLDS),
+        )
         self.directions = direction_class(self.displacements, classes, self.still)
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ class AudioInfo:
     def seconds(self) -> float:
         return self.frames / self.rate
 
-
+# %% ../../nbs/io/audio.ipynb #0000001b
 def audio_info(path: str | Path) -> AudioInfo:
     """Return rate, channels and frames from the header of `path`.
 
@@ -199,6 +199,17 @@ def _write_errors_named(path: Path, content: str) -> Iterator[None]:
             f'{path}: cannot be written ({error}); check whether the disk is full and whether {content} is supported'
         ) from None
 
+# %% ../../nbs/io/audio.ipynb #0000001c
+@contextmanager
+def _open_output(path: Path, rate: int, channels: int, bits: int) -> Iterator[sf.SoundFile]:
+    "Open a temporary sound file that becomes `path` when the block ends."
+    container = FORMATS[path.suffix.lower()]
+    subtype = 'FLOAT' if container == 'WAV' else f'PCM_{bits}'
+    content = f'{container} with {channels} channels at {rate} Hz'
+    with _write_errors_named(path, content), atomic_path(path) as temporary:
+        with sf.SoundFile(temporary, 'w', rate, channels, subtype, format=container) as file:
+            yield file
+
 # %% ../../nbs/io/audio.ipynb #0000001a
 class AudioWriter:
     """Write a sound file block by block: `with AudioWriter(path, rate, channels) as writer: writer.write(block)`.
@@ -216,13 +227,8 @@ class AudioWriter:
         self.frames = self.clipped = 0
 
     def __enter__(self) -> 'AudioWriter':
-        content = f'{self.format} with {self.channels} channels at {self.rate} Hz'
-        subtype = 'FLOAT' if self.format == 'WAV' else f'PCM_{self.bits}'
         with ExitStack() as stack:
-            stack.enter_context(_write_errors_named(self.path, content))
-            temporary = stack.enter_context(atomic_path(self.path))
-            file = sf.SoundFile(temporary, 'w', self.rate, self.channels, subtype, format=self.format)
-            self._file = stack.enter_context(file)
+            self._file = stack.enter_context(_open_output(self.path, self.rate, self.channels, self.bits))
             self._stack = stack.pop_all()
         return self
 

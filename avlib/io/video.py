@@ -149,7 +149,7 @@ def write_video(
             _write_sound(container, audio, sound, rate)
     return Path(path)
 
-
+# %% ../../nbs/io/video.ipynb #00000015
 def _add_video_stream(container: Any, size: tuple, fps: float) -> Any:
     stream = container.add_stream('libx264', rate=Fraction(fps).limit_denominator(1000))
     stream.height, stream.width, stream.pix_fmt = *size[:2], 'yuv420p'

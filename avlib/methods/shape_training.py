@@ -13,7 +13,14 @@ from torch.nn import functional as F
 
 from ..datasets.base import PreparedData
 from .base import Method
-from ..synthesis.scenes import RenderedScene, SceneSettings, crop_boxes, draw_rendered_scene, render_scene, assign_shapes
+from avlib.synthesis.scenes import (
+    RenderedScene,
+    SceneSettings,
+    crop_boxes,
+    draw_rendered_scene,
+    render_scene,
+    assign_shapes,
+)
 from ..synthesis.shapes import SHAPES
 from ..models.resnet import ResNet18
 
@@ -34,7 +41,9 @@ def _check_count(shapes):
 
 def scene_of_shape(number: int, shapes: list[str], settings: SceneSettings, rng) -> RenderedScene:
     "Draw a scene whose first object has the shape of that number."
-    return draw_rendered_scene(shapes, settings, rng, sounding=[shapes[number]], shapes={shape: shape for shape in shapes})
+    return draw_rendered_scene(
+        shapes, settings, rng, sounding=[shapes[number]], shapes={shape: shape for shape in shapes}
+    )
 
 # %% ../../nbs/methods/shape_training.ipynb #00000005
 class ShapeFrames(PreparedData):
