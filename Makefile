@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help repro test lab docs readme export weights clean
+.PHONY: help repro pipeline test lab docs readme export weights clean
 
 PROFILE ?= tiny
 CORPUS ?= speech
@@ -11,7 +11,7 @@ PYTHONS ?= python3.12 python3.11 python3
 
 PYTHON := $(CURDIR)/.venv/bin/python
 READY := .venv/.installed
-STATIC := tests/test_lock.py tests/test_layers.py tests/test_notebooks.py
+STATIC := tests/test_lock.py tests/test_layers.py tests/test_notebooks.py tests/test_words.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -23,8 +23,14 @@ help: ## list the commands
 repro: $(READY) ## reproduce the papers' claims at a profile; prints the table of claims and where the reports lie
 	@$(PYTHON) -m avlib.reproduction.repro --profile $(PROFILE) --corpus $(CORPUS) $(if $(HOURS),--hours $(HOURS))
 
-test: $(READY) ## check that notebooks and library agree, run the notebooks' assertions, then tests/
-	@SECONDS=0; echo '1/3 notebooks in step with avlib and clean, layers, lock file'
+pipeline: $(READY) ## write dvc.yaml from the table of stages and params.yaml
+	@$(PYTHON) -m avlib.reproduction.pipeline
+
+test: $(READY) ## check style and types, that notebooks and library agree, run the notebooks' assertions, then tests/
+	@SECONDS=0; echo '1/3 style, types, notebooks in step with avlib and clean, layers, lock file'
+	ruff format --check -q nbs tests scripts
+	ruff check -q nbs avlib tests scripts
+	mypy
 	$(PYTHON) -m pytest -x -q $(STATIC)
 	echo "1/3 took $$SECONDS s"
 	SECONDS=0; echo '2/3 assertions of the notebooks'
@@ -33,10 +39,11 @@ test: $(READY) ## check that notebooks and library agree, run the notebooks' ass
 	SECONDS=0; echo '3/3 tests that span notebooks'
 	$(PYTHON) -m pytest -x -q tests $(STATIC:%=--ignore %)
 
-lab: $(READY) ## open JupyterLab on the notebooks
-	@jupyter lab nbs/tutorials/listen.ipynb
+lab: $(READY) ## open JupyterLab on the notebooks; options go into LAB_ARGS
+	@root=$$(test $$(id -u) != 0 || echo --allow-root)
+	jupyter lab --config scripts/jupyter_config.py $$root $(LAB_ARGS) nbs/tutorials/listen.ipynb
 
-docs: $(READY) ## build the site from executed notebooks into site/
+docs: $(READY) ## build the site from executed notebooks into site/; some ten minutes on two cores
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	echo 'Open site/index.html'
 

@@ -28,7 +28,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['avlib', 'avlib.*']),
-    package_data={'avlib': ['weights/*.safetensors', 'weights/*.json']},
+    package_data={'avlib': ['py.typed', 'weights/*.safetensors', 'weights/*.json']},
     install_requires=settings['requirements'].split(),
     extras_require=extras,
     entry_points={'console_scripts': ['avlib = avlib.apps.cli:main']},

@@ -891,8 +891,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                        'avlib/datasets/published_mixtures.py'),
                                                    'avlib.datasets.published_mixtures.MixturesOfPublished.__len__': ( 'datasets/published_mixtures.html#mixturesofpublished.__len__',
                                                                                                                       'avlib/datasets/published_mixtures.py'),
-                                                   'avlib.datasets.published_mixtures.MixturesOfPublished._draw_sources': ( 'datasets/published_mixtures.html#mixturesofpublished._draw_sources',
-                                                                                                                            'avlib/datasets/published_mixtures.py'),
                                                    'avlib.datasets.published_mixtures.MixturesOfPublished.from_settings': ( 'datasets/published_mixtures.html#mixturesofpublished.from_settings',
                                                                                                                             'avlib/datasets/published_mixtures.py'),
                                                    'avlib.datasets.published_mixtures.MixturesOfPublished.set_epoch': ( 'datasets/published_mixtures.html#mixturesofpublished.set_epoch',

@@ -179,7 +179,12 @@ CASES = {  # a command, and the words that its message must have
     'rate without a small ratio': (separate('odd.wav'), 'odd.wav', '65537', 'convert the signal to a common rate'),
     'unknown format': (separate('good.wav', '--suffix', 'mp3'), '.mp3', '.wav or .flac'),
     'output folder is a file': (separate('good.wav', '--out', 'good.wav'), 'good.wav', 'give a folder'),
-    'more sources than the model has': (separate('good.wav', '--sources', '9'), 'sources: got 9', MODEL, 'choose 1 to 4'),
+    'more sources than the model has': (
+        separate('good.wav', '--sources', '9'),
+        'sources: got 9',
+        MODEL,
+        'choose 1 to 4',
+    ),
     'no sources': (separate('good.wav', '--sources', '0'), 'sources: got 0', 'choose 1 to 4'),
     'unknown model': (separate('good.wav', model='nobody'), 'no model "nobody"', MODEL),
     'missing weights': (separate('good.wav', model='far/model.safetensors'), 'far/model.', 'train'),

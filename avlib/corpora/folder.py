@@ -147,7 +147,7 @@ class AddedCorpus:
     skipped: list[str]
     ignored: int
 
-
+# %% ../../nbs/corpora/folder.ipynb #00000016
 def add_corpus(
     folder: str | Path,
     name: str,

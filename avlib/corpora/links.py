@@ -57,10 +57,7 @@ def _has_spatialized(link: 'Link') -> bool:
 # %% ../../nbs/corpora/links.ipynb #0000000a
 @dataclass(frozen=True)
 class Link:
-    """A corpus on disk: its `kind`, one of `LAYOUTS`, its folder `root`, and the `options` of its layout.
-
-    The kind stereo is for recordings of your own. Raises ManifestError for other kinds and unknown options.
-    """
+    "Corpus of a `kind`, one of `LAYOUTS`, in the folder `root`. Raises ManifestError for other kinds and options."
 
     kind: str
     root: str

@@ -57,7 +57,7 @@ def _lies_within(path: str) -> bool:
 # %% ../../nbs/corpora/manifest.ipynb #00000010
 @dataclass(frozen=True)
 class Clip:
-    """A clip of a corpus, one row of its manifest: `rate` in Hz (`sample_rate` in the file), `frames` per channel.
+    """Clip of a corpus, one row of its manifest: `rate` in Hz (`sample_rate` in the file), `frames` per channel.
 
     Raises ManifestError, which names the field, for a wrong type, an unknown split, a path that leaves the folder,
     and a rate or length that isn't positive.

@@ -15,7 +15,7 @@ from .splits import assign_splits
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000005
 @dataclass(frozen=True)
 class PublishedMixture:
-    """A mixture of a published corpus: files of mixture, sources and noise (None if there is none), and `speakers`.
+    """Mixture of a published corpus: files of mixture, sources and noise (None if there is none), and `speakers`.
 
     Speakers have the order of the sources; `rate` in Hz.
     """
@@ -33,7 +33,7 @@ class PublishedMixture:
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000018
 @dataclass(frozen=True)
 class _SplitFolder:
-    "A folder with the mixtures of one split, `kind/NAME.wav`, and their sources and noise, `PART/NAME.wav`."
+    "Folder with the mixtures of one split, `kind/NAME.wav`, and their sources and noise, `PART/NAME.wav`."
 
     folder: Path
     split: str

@@ -20,7 +20,7 @@ FRAME_SIZE = 224  # pixels; any size gives the same counts
 
 @dataclass(frozen=True)
 class VideoLink:
-    "A folder `root` with videos of a `kind`, one of `CORPUS_PAPERS`. Raises ManifestError for other kinds."
+    "Folder `root` with videos of a `kind`, one of `CORPUS_PAPERS`. Raises ManifestError for other kinds."
 
     kind: str
     root: str

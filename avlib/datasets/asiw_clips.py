@@ -105,7 +105,7 @@ def window_sound(root: str | Path, row: dict, rate: int, seconds: float) -> tupl
 
 # %% ../../nbs/datasets/asiw_clips.ipynb #00000008
 class AsiwClips(Dataset):
-    """The objects of a split that may sound, each with the objects around it, as `MovingClips` has them.
+    """Objects of a split that may sound, each with the objects around it, as `MovingClips` has them.
 
     Examples: `{'features' [N, D], 'distance' [N, N], 'audio' [T], 'label' [1], 'direction' [1], 'window' [1]}`.
     Missing objects have features of zero and infinite distances. `card`: that of `write_asiw_corpus`.

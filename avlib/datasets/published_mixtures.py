@@ -40,16 +40,20 @@ def _check_counts(mixtures: dict[bool, list[PublishedMixture]], unsupervised: fl
 
 
 def draw_sources(
-    mixture: PublishedMixture, seconds: float, single: float, rooms: RoomBank | None, rng: np.random.Generator
+    mixture: PublishedMixture,
+    seconds: float,
+    single_source_fraction: float,
+    rooms: RoomBank | None,
+    rng: np.random.Generator,
 ) -> torch.Tensor:
     """Crop or pad the sources of a mixture to `seconds`, `[source, time]`, and place them in a room.
 
-    One speaker is silenced with probability `single`.
+    One speaker is silenced with probability `single_source_fraction`.
     """
     frames = round(seconds * mixture.rate)
     start = int(rng.integers(max(mixture.frames - frames, 0) + 1))
     sources = render_in_random_room(read_sources(mixture, start, min(frames, mixture.frames)), rooms, rng)
-    if rng.random() < single:
+    if rng.random() < single_source_fraction:
         sources[int(rng.integers(len(mixture.speakers)))] = 0
     return torch.nn.functional.pad(sources, (0, frames - sources.shape[-1]))
 
@@ -73,14 +77,9 @@ class MixturesOfPublished(CorpusData):
         rooms: dict[bool, RoomBank] | None = None,
     ):
         _check_counts(mixtures, unsupervised)
-        self.mixtures, self.seconds, self.single_source_fraction, self.size, self.seed = (
-            mixtures,
-            seconds,
-            single_source_fraction,
-            size,
-            seed,
-        )
-        self.unsupervised, self.rooms, self.epoch = unsupervised, rooms or {}, 0
+        self.mixtures, self.rooms, self.unsupervised = mixtures, rooms or {}, unsupervised
+        self.seconds, self.single_source_fraction = seconds, single_source_fraction
+        self.size, self.seed, self.epoch = size, seed, 0
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'MixturesOfPublished':
@@ -92,9 +91,8 @@ class MixturesOfPublished(CorpusData):
         for supervised, reverberant in reverberant_parts(settings).items():
             mixtures[supervised], rooms[supervised] = prepared.mixtures('train', reverberant)
         drawn = settings['mixtures']
-        return cls(
-            mixtures, drawn['seconds'], drawn['single_source_fraction'], size, seed, settings['unsupervised'], rooms
-        )
+        single, unsupervised = drawn['single_source_fraction'], settings['unsupervised']
+        return cls(mixtures, drawn['seconds'], single, size, seed, unsupervised, rooms)
 
     def set_epoch(self, epoch: int) -> None:
         "Draw other examples from now on."
@@ -108,8 +106,5 @@ class MixturesOfPublished(CorpusData):
         supervised = spread_evenly(index, 1 - self.unsupervised)
         mixtures, rooms = self.mixtures[supervised], self.rooms.get(supervised)
         chosen = rng.choice(len(mixtures), 2, replace=False)
-        sources = [self._draw_sources(mixtures[i], rooms, rng) for i in chosen]
+        sources = [draw_sources(mixtures[i], self.seconds, self.single_source_fraction, rooms, rng) for i in chosen]
         return {'sources': torch.stack(sources), 'supervised': supervised}
-
-    def _draw_sources(self, mixture: PublishedMixture, rooms: RoomBank | None, rng: np.random.Generator):
-        "Crop a mixture, place it in a room, and silence one speaker with probability `single_source_fraction`."

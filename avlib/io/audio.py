@@ -227,9 +227,8 @@ class AudioWriter:
         self.frames = self.clipped = 0
 
     def __enter__(self) -> 'AudioWriter':
-        with ExitStack() as stack:
-            self._file = stack.enter_context(_open_output(self.path, self.rate, self.channels, self.bits))
-            self._stack = stack.pop_all()
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(_open_output(self.path, self.rate, self.channels, self.bits))
         return self
 
     def write(self, block: torch.Tensor) -> None:
@@ -250,8 +249,8 @@ class AudioWriter:
             if not self.frames:
                 raise AudioError(f'{self.path}: there are no samples to write; write at least one')
         if self.clipped:
-            found = f'{self.path}: {self.clipped} samples beyond ±1 were clipped'
-            warnings.warn(f'{found}; write .wav to keep them, or lower the level', stacklevel=2)
+            defect = f'{self.path}: {self.clipped} samples beyond ±1 were clipped'
+            warnings.warn(f'{defect}; write .wav to keep them, or lower the level', stacklevel=2)
 
 # %% ../../nbs/io/audio.ipynb #00000019
 def write_audio(path: str | Path, signal: torch.Tensor, rate: int, bits: int = 24) -> Path:

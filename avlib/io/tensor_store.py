@@ -50,7 +50,7 @@ def _errors_named(path, content, fix):
 
 # %% ../../nbs/io/tensor_store.ipynb #0000000a
 class TensorStore:
-    """A file of `write_tensors`: its `note`, and `tensor(name)`, which reads one tensor.
+    """File of `write_tensors`: its `note`, and `tensor(name)`, which reads one tensor.
 
     Raises ValueError, which names the `CONTENT` of the file and the `FIX`, where it is missing or damaged.
     """
