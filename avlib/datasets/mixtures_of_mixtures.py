@@ -4,7 +4,6 @@
 __all__ = ['DOMAINS', 'SUPERVISION', 'spread_evenly', 'reverberant_parts', 'render_in_random_room', 'MixturesOfMixtures']
 
 # %% ../../nbs/datasets/mixtures_of_mixtures.ipynb #00000002
-import numpy as np
 import torch
 
 from .base import CorpusData

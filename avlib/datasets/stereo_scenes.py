@@ -5,6 +5,7 @@ __all__ = ['PARTS', 'lowpass', 'StereoScene', 'draw_stereo_scene', 'published_sc
            'StereoScenes', 'write_stereo_scenes']
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000002
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,27 +13,33 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..io.audio import read_audio
-from ..io.tensor_store import TensorStore, write_tensors
+from ..corpora.links import sample_evenly
 from ..corpora.speech_layouts import PublishedMixture
 from .mixtures import Corpus, MixtureSettings, draw_mixture, render, unseen_groups
-from ..corpora.links import sample_evenly
 from .room_bank import RoomBank, render_in_room, write_room_bank
 from ..dsp.rooms import RoomSettings
+from ..io.audio import read_audio
+from ..io.tensor_store import TensorStore, write_tensors
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000005
-def lowpass(signal: torch.Tensor, rate: int, corner: float) -> torch.Tensor:
-    "A signal `[..., time]` after a low-pass of first order and phase 0, `corner` in Hz (3 dB); 0: as it is."
-    if not corner:
+def lowpass(signal: torch.Tensor, rate: int, cutoff_hz: float) -> torch.Tensor:
+    """Filter a signal `[..., time]` by a zero-phase low-pass of first order.
+
+    `cutoff_hz`: the frequency with a gain of -3 dB; 0 returns the signal itself.
+    """
+    if not cutoff_hz:
         return signal
     frequency = torch.fft.rfftfreq(2 * signal.shape[-1], 1 / rate, device=signal.device)
-    gain = (1 + (frequency / corner) ** 2).rsqrt()
+    gain = (1 + (frequency / cutoff_hz) ** 2).rsqrt()
     return torch.fft.irfft(torch.fft.rfft(signal, 2 * signal.shape[-1]) * gain)[..., : signal.shape[-1]]
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000008
 @dataclass(frozen=True)
 class StereoScene:
-    "What two microphones hear, `stereo [2, T]`, and each voice at the first of them, `sources [source, T]` (None where nobody knows)."
+    """Recording of two microphones, `stereo [2, T]`, and the voices at the first of them, `sources [source, T]`.
+
+    `sources` is None where they are unknown.
+    """
 
     id: str
     stereo: torch.Tensor
@@ -46,35 +53,44 @@ def draw_stereo_scene(
     rooms: RoomBank,
     seed: int,
     index: int,
-    corner: float = 0.0,
+    cutoff_hz: float = 0.0,
     candidate_microphones: int = 4,
-    first=None,
+    first: list[str] | None = None,
 ) -> StereoScene:
-    "Voices drawn from a corpus (one of the groups `first`, if given), darkened, in room `index` of a bank, heard by two of the first `candidate_microphones` microphones."
+    """Draw voices from a corpus, place them in room `index` of a bank, and record them with two microphones.
+
+    `cutoff_hz`: see `lowpass`. The microphones are drawn from the first `candidate_microphones`.
+    `first`: groups of the corpus from which the first voice is drawn.
+    """
     rng = np.random.default_rng([seed, index])
     recipe = draw_mixture(corpus, settings, rng, first=first)
     responses = rooms[index % len(rooms)]
     pair = rng.permutation(min(candidate_microphones, responses.shape[1]))[:2]
-    images = render_in_room(lowpass(render(corpus, recipe, settings), settings.rate, corner), responses[:, pair])
-    return _scene(f'{index:05d}', images, tuple(source['speaker'] for source in recipe))
+    voices = lowpass(render(corpus, recipe, settings), settings.rate, cutoff_hz)
+    images = render_in_room(voices, responses[:, pair])
+    return _normalized_scene(f'{index:05d}', images, tuple(source['speaker'] for source in recipe))
 
 
-def _scene(name, images, speakers):
-    "A scene of images `[source, 2, T]`, its largest sample at 0.9."
+def _normalized_scene(name, images, speakers):
+    "Return the scene of images `[source, 2, T]`; its largest sample is 0.9."
     stereo = images.sum(0)
     gain = 0.9 / stereo.abs().max().clamp_min(1e-9)
     return StereoScene(name, gain * stereo, gain * images[:, 0], speakers)
 
-
+# %% ../../nbs/datasets/stereo_scenes.ipynb #00000017
 def published_scene(
     mixture: PublishedMixture, seed: int, index: int, rate: int, frames: int, candidate_microphones: int = 4
 ) -> StereoScene:
-    "A mixture of the spatialized WSJ0-2mix, the first `frames` of it at `rate` Hz, at two of the first `candidate_microphones` channels. Raises ValueError where it has only one."
+    """Return the first `frames` samples of a spatialized mixture at `rate` Hz, at two of its first channels.
+
+    Raises ValueError for a mixture of one channel.
+    """
     if mixture.channels < 2:
         raise ValueError(f'{mixture.mixture}: has one channel; spatial cues need the spatialized version')
-    pair = np.random.default_rng([seed, index]).permutation(min(candidate_microphones, mixture.channels))[:2]
+    pair = _draw_channels(seed, index, candidate_microphones, mixture)
     images = torch.stack([read_audio(path, rate=rate)[0][pair, :frames] for path in mixture.sources])
-    return _scene(mixture.id, torch.nn.functional.pad(images, (0, frames - images.shape[-1])), mixture.speakers)
+    padded = torch.nn.functional.pad(images, (0, frames - images.shape[-1]))
+    return _normalized_scene(mixture.id, padded, mixture.speakers)
 
 
 def recorded_scene(
@@ -86,31 +102,37 @@ def recorded_scene(
     seconds: float,
     candidate_microphones: int = 4,
 ) -> StereoScene:
-    "`seconds` of a recording of unknown voices from its frame `start`, at `rate` Hz, by two of the first `candidate_microphones` channels, its largest sample at 0.9."
-    pair = np.random.default_rng([seed, index]).permutation(min(candidate_microphones, recording.channels))[:2]
-    frames = round(seconds * recording.rate)
-    heard = read_audio(recording.mixture, rate, start, min(frames, recording.frames - start))[0][
-        pair, : round(seconds * rate)
-    ]
-    heard = torch.nn.functional.pad(heard, (0, round(seconds * rate) - heard.shape[-1]))
-    return StereoScene(f'{recording.id}-{start}', 0.9 * heard / heard.abs().max().clamp_min(1e-9), None)
+    "Return `seconds` of a recording of unknown voices from its sample `start`, at `rate` Hz; its largest sample is 0.9."
+    pair = _draw_channels(seed, index, candidate_microphones, recording)
+    frames, length = round(seconds * recording.rate), round(seconds * rate)
+    audio = read_audio(recording.mixture, rate, start, min(frames, recording.frames - start))[0]
+    stereo = audio[pair, :length]
+    stereo = torch.nn.functional.pad(stereo, (0, length - stereo.shape[-1]))
+    return StereoScene(f'{recording.id}-{start}', 0.9 * stereo / stereo.abs().max().clamp_min(1e-9), None)
+
+
+def _draw_channels(seed, index, candidate_microphones, recording):
+    return np.random.default_rng([seed, index]).permutation(min(candidate_microphones, recording.channels))[:2]
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #0000000a
-def write_scenes(path, scenes, rate: int) -> Path:
-    "Write scenes of one length to `path`, with 16 bits a sample. Raises ValueError where there is none, or a voice is silent."
+def write_scenes(path: str | Path, scenes: Iterable[StereoScene], rate: int) -> Path:
+    """Write scenes of one length to `path`, with 16 bits a sample.
+
+    Raises ValueError for no scenes, and for a scene with a silent voice or microphone.
+    """
     tensors, rows = {}, []
     for i, scene in enumerate(scenes):
-        heard = (
-            {'stereo': scene.stereo} if scene.sources is None else {'stereo': scene.stereo, 'sources': scene.sources}
-        )
-        if not all(signal.any(-1).all() for signal in heard.values()):
+        signals = {'stereo': scene.stereo}
+        if scene.sources is not None:
+            signals['sources'] = scene.sources
+        if not all(signal.any(-1).all() for signal in signals.values()):
             raise ValueError(
                 f'{path}: a voice or a microphone of scene {scene.id} is silent; leave such clips out of the corpus'
             )
-        tensors |= {f'{what}/{i:05d}': _to_16_bits(signal) for what, signal in heard.items()}
+        tensors |= {f'{name}/{i:05d}': _to_16_bits(signal) for name, signal in signals.items()}
         rows.append({'id': scene.id, 'speakers': scene.speakers, 'has_sources': scene.sources is not None})
     if not rows:
-        raise ValueError(f'{path}: there are no scenes to write; are the recordings too few, or silent?')
+        raise ValueError(f'{path}: there are no scenes to write; are there too few recordings, or are all silent?')
     return write_tensors(path, tensors, {'rate': rate, 'scenes': rows})
 
 
@@ -119,28 +141,31 @@ def _to_16_bits(signal):
 
 
 class StereoScenes(TensorStore, Dataset):
-    """The scenes of a file: `{'id', 'stereo': [2, T], 'mixture': [T], 'sources': [source, T], 'speakers'}`, the mixture being the first channel; `rate` in Hz.
+    """Scenes of a file: `{'id', 'stereo': [2, T], 'mixture': [T], 'sources': [source, T], 'speakers'}`; `rate` in Hz.
 
-    No `sources` where they aren't known. Raises ValueError where the file is missing or damaged.
+    The mixture is the first channel. A scene of unknown voices has no `sources`.
+    Raises ValueError for a file that is missing or damaged.
     """
 
     CONTENT = 'bank of scenes'
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         super().__init__(path)
         self.rate, self.rows = self.note['rate'], self.note['scenes']
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int):
-        row, read = self.rows[index], lambda what: self.tensor(f'{what}/{index:05d}').float() / 2**15
-        stereo = read('stereo')
-        known = {'sources': read('sources')} if row['has_sources'] else {}
-        return {'id': row['id'], 'stereo': stereo, 'mixture': stereo[0], 'speakers': row['speakers'], **known}
+    def __getitem__(self, index: int) -> dict:
+        row, stereo = self.rows[index], self._signal('stereo', index)
+        sources = {'sources': self._signal('sources', index)} if row['has_sources'] else {}
+        return {'id': row['id'], 'stereo': stereo, 'mixture': stereo[0], 'speakers': row['speakers'], **sources}
+
+    def _signal(self, name, index):
+        return self.tensor(f'{name}/{index:05d}').float() / 2**15
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000011
-PARTS = {
+PARTS = {  # part -> split, domain, number for its seed
     'train': ('train', 'anechoic', 0),
     'valid': ('valid', 'anechoic', 1),
     'test': ('test', 'anechoic', 2),
@@ -148,75 +173,69 @@ PARTS = {
 }
 
 
-def write_stereo_scenes(prepared, settings: dict, ranges: dict, corner: float = 0.0) -> dict[str, Path]:
-    """Write the scenes of a prepared corpus, `scenes-PART.safetensors`, into the folder `prepared.stereo`; returns the files by part: all `PARTS`, or those without echo where voices aren't known.
+def write_stereo_scenes(prepared, settings: dict, ranges: dict, cutoff_hz: float = 0.0) -> dict[str, Path]:
+    """Write the scenes of a prepared corpus to `scenes-PART.safetensors` in `prepared.stereo`, and return the files.
 
-    `settings`: `rate` in Hz, numbers of scenes by part, and of `rooms` at most, which they share, `seconds`, `microphones`, `candidate_microphones`, `seed`. `ranges`: of the rooms. `corner` in Hz: see `lowpass`.
+    `settings`: `rate` in Hz; `scenes`: their number by part; the largest number of `rooms`, which scenes share;
+    `seconds`, `microphones`, `candidate_microphones`, `seed`.
+    `ranges`: of the rooms. `cutoff_hz`: see `lowpass`.
+    Corpora of unknown voices have the anechoic parts only.
     """
     folder = prepared.stereo
     folder.mkdir(parents=True, exist_ok=True)
-    for left in [folder / 'card.json', *folder.glob('*.safetensors')]:
-        left.unlink(missing_ok=True)
+    for leftover in [folder / 'card.json', *folder.glob('*.safetensors')]:
+        leftover.unlink(missing_ok=True)
     written = {}
-    for part, (split, domain, number) in PARTS.items():
-        seed, count = settings['seed'] + 1000 * number, settings['scenes'][part]
+    for part, (_, domain, _) in PARTS.items():
         if not prepared.has_references and domain != 'anechoic':
             continue
-        if not prepared.has_references:
-            scenes = _found(prepared, split, count, seed, settings)
-        elif prepared.mixed:
-            scenes = _published(prepared, split, domain, count, seed, settings)
-        else:
-            scenes = _simulated(
-                prepared, split, domain, count, seed, settings, ranges, corner, folder / f'rooms-{part}.safetensors'
-            )
+        scenes = _part_scenes(prepared, part, settings, ranges, cutoff_hz)
         written[part] = write_scenes(folder / f'scenes-{part}.safetensors', scenes, settings['rate'])
     return written
 
 
-def _simulated(prepared, split, domain, count, seed, settings, ranges, corner, path):
-    echo = {} if domain == 'reverberant' else {'rt60': (0.0, 0.0)}
-    array = RoomSettings(
-        **{
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in ranges.items()},
-            **echo,
-            'microphones': settings['microphones'],
-        }
-    )
-    rooms, mixtures = (
-        RoomBank(write_room_bank(path, array, min(count, settings['rooms']), 2, settings['rate'], seed)),
-        MixtureSettings(settings['rate'], settings['seconds']),
-    )
-    corpus = prepared.corpus(split, settings['rate'])
+def _part_scenes(prepared, part, settings, ranges, cutoff_hz) -> Iterator[StereoScene]:
+    split, domain, number = PARTS[part]
+    seed, count = settings['seed'] + 1000 * number, settings['scenes'][part]
+    if not prepared.has_references:
+        return _recorded_scenes(prepared, split, count, seed, settings)
+    if prepared.mixed:
+        return _published_scenes(prepared, split, domain, count, seed, settings)
+    path = prepared.stereo / f'rooms-{part}.safetensors'
+    rooms = _simulate_rooms(path, domain, min(count, settings['rooms']), seed, settings, ranges)
+    return _simulated_scenes(prepared.corpus(split, settings['rate']), split, rooms, count, seed, settings, cutoff_hz)
+
+# %% ../../nbs/datasets/stereo_scenes.ipynb #00000018
+def _simulate_rooms(path, domain, count, seed, settings, ranges):
+    chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in ranges.items()}
+    if domain == 'anechoic':
+        chosen['rt60'] = (0.0, 0.0)
+    array = RoomSettings(**{**chosen, 'microphones': settings['microphones']})
+    return RoomBank(write_room_bank(path, array, count, 2, settings['rate'], seed))
+
+
+def _simulated_scenes(corpus, split, rooms, count, seed, settings, cutoff_hz):
+    mixtures = MixtureSettings(settings['rate'], settings['seconds'])
     first = None if split == 'train' else unseen_groups(corpus)
-    return (
-        draw_stereo_scene(corpus, mixtures, rooms, seed, i, corner, settings['candidate_microphones'], first)
-        for i in range(count)
-    )
+    for i in range(count):
+        yield draw_stereo_scene(corpus, mixtures, rooms, seed, i, cutoff_hz, settings['candidate_microphones'], first)
 
 
-def _published(prepared, split, domain, count, seed, settings):
-    mixtures = sample_evenly(prepared.spatialized(split, domain), count)
+def _published_scenes(prepared, split, domain, count, seed, settings):
     frames = round(settings['seconds'] * settings['rate'])
-    return (
-        published_scene(mixture, seed, i, settings['rate'], frames, settings['candidate_microphones'])
-        for i, mixture in enumerate(mixtures)
-    )
+    for i, mixture in enumerate(sample_evenly(prepared.spatialized(split, domain), count)):
+        yield published_scene(mixture, seed, i, settings['rate'], frames, settings['candidate_microphones'])
 
 
-def _found(prepared, split, count, seed, settings):
-    "Pieces of recordings, one after the other, spread evenly over all; an empty one is left out, as is what remains at the end."
-    pieces = [
-        (mixture, start)
-        for mixture in prepared.spatialized(split, 'anechoic')
-        for start in range(
-            0,
-            max(mixture.frames - round(settings['seconds'] * mixture.rate), 0) + 1,
-            round(settings['seconds'] * mixture.rate),
+def _recorded_scenes(prepared, split, count, seed, settings):
+    "Yield consecutive pieces of recordings, spread evenly over all; silent pieces and the rest at the end are skipped."
+    pieces = []
+    for recording in prepared.spatialized(split, 'anechoic'):
+        length = round(settings['seconds'] * recording.rate)
+        pieces += [(recording, start) for start in range(0, max(recording.frames - length, 0) + 1, length)]
+    for i, (recording, start) in enumerate(sample_evenly(pieces, count)):
+        scene = recorded_scene(
+            recording, start, seed, i, settings['rate'], settings['seconds'], settings['candidate_microphones']
         )
-    ]
-    scenes = (
-        recorded_scene(*piece, seed, i, settings['rate'], settings['seconds'], settings['candidate_microphones'])
-        for i, piece in enumerate(sample_evenly(pieces, count))
-    )
-    return (scene for scene in scenes if scene.stereo.any(-1).all())
+        if scene.stereo.any(-1).all():
+            yield scene

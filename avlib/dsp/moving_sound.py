@@ -4,7 +4,6 @@
 __all__ = ['SPEED_OF_SOUND', 'OVERSAMPLING', 'N_FFT', 'HOP', 'Acoustics', 'propagate', 'record_moving_source', 'frequency_gains']
 
 # %% ../../nbs/dsp/moving_sound.ipynb #00000002
-import math
 from dataclasses import dataclass
 
 import numpy as np
