@@ -102,7 +102,10 @@ def recorded_scene(
     seconds: float,
     candidate_microphones: int = 4,
 ) -> StereoScene:
-    "Return `seconds` of a recording of unknown voices from its sample `start`, at `rate` Hz; its largest sample is 0.9."
+    """Return `seconds` of a recording of unknown voices from its sample `start`, at `rate` Hz.
+
+    The largest sample of the scene is 0.9.
+    """
     pair = _draw_channels(seed, index, candidate_microphones, recording)
     frames, length = round(seconds * recording.rate), round(seconds * rate)
     audio = read_audio(recording.mixture, rate, start, min(frames, recording.frames - start))[0]

@@ -88,7 +88,7 @@ SDR_SCORES = ('si_sdr', 'si_sir', 'si_sar', 'bss_sdr', 'bss_sir', 'bss_sar')
 
 
 def sdr_scores(sources: torch.Tensor, estimates: torch.Tensor, permute: bool = True) -> dict:
-    """Return SI-SDR, SI-SIR, SI-SAR and the SDR, SIR, SAR of BSS-eval in dB, each the mean over `sources [source, time]`.
+    """Return SI-SDR, SI-SIR, SI-SAR and BSS-eval's SDR, SIR, SAR in dB, each the mean over `sources [source, time]`.
 
     `permute`: whether the estimates are taken in their best order, or as they come. No source may be silent.
     """
@@ -103,7 +103,7 @@ def score_sdr(method, example: dict) -> dict:
 
 
 def score_matched(method, example: dict) -> dict:
-    "Return the `sdr_scores` of the outputs that match the sources best by SI-SNR; there may be more outputs than sources."
+    "Return the `sdr_scores` of the outputs that match the sources best by SI-SNR, of as many or more outputs."
     sources, mixture = example['sources'], example['sources'].sum(0)
     estimates = method.separate(mixture)
     _, reference_of = si_snr_improvement(sources, estimates, mixture)
