@@ -49,10 +49,12 @@ def _check_mixable(pairs: list[tuple[str, str]], splits: list[str]) -> None:
             )
 
 
-def _check_choice(known: set[str], valid_speakers: Sequence, test_speakers: Sequence, held_out: float) -> None:
+def _check_choice(speakers: set[str], valid_speakers: Sequence, test_speakers: Sequence, held_out: float) -> None:
     for speaker in (*valid_speakers, *test_speakers):
-        if not speaker or speaker not in known:
-            raise ValueError(f'speaker "{speaker}" is unknown; there are {", ".join(sorted(known - {""})) or "none"}')
+        if not speaker or speaker not in speakers:
+            raise ValueError(
+                f'speaker "{speaker}" is unknown; there are {", ".join(sorted(speakers - {""})) or "none"}'
+            )
     if both := set(valid_speakers) & set(test_speakers):
         raise ValueError(f'speaker "{min(both)}" is named for validation and for test; choose one')
     if not 0 < held_out < 0.5:
@@ -61,11 +63,11 @@ def _check_choice(known: set[str], valid_speakers: Sequence, test_speakers: Sequ
 
 def _draw_speakers(speakers: Sequence[str], held_out: float, seed: int, enough: int = 8) -> dict[str, str]:
     "Draw test and validation speakers; none where there are fewer than `enough`."
-    known = sorted(set(speakers) - {''})
-    if len(known) < enough:
+    names = sorted(set(speakers) - {''})
+    if len(names) < enough:
         return {}
-    count = max(2, round(held_out * len(known)))
-    drawn = np.random.default_rng(seed).permutation(known)
+    count = max(2, round(held_out * len(names)))
+    drawn = np.random.default_rng(seed).permutation(names)
     return {**dict.fromkeys(drawn[:count], 'test'), **dict.fromkeys(drawn[count : 2 * count], 'valid')}
 
 # %% ../../nbs/corpora/splits.ipynb #0000000a

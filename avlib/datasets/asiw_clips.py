@@ -159,6 +159,6 @@ def _padded_features(features: torch.Tensor, nodes: int) -> torch.Tensor:
 
 def _padded_distances(distance: list, nodes: int) -> torch.Tensor:
     count, padded = len(distance), torch.full((nodes, nodes), torch.inf)
-    known = [[torch.inf if value is None else value for value in row] for row in distance]
-    padded[:count, :count] = torch.tensor(known)
+    values = [[torch.inf if value is None else value for value in row] for row in distance]
+    padded[:count, :count] = torch.tensor(values)
     return padded

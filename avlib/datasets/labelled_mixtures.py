@@ -6,6 +6,7 @@ __all__ = ['FROZEN', 'LabelledCorpus', 'held_out_pairs', 'draw_labels', 'Labelle
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000002
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -13,62 +14,85 @@ import torch
 
 from ..corpora.captions import label_query, text_to_bytes
 from ..corpora.manifest import ManifestError
-from avlib.datasets.mixtures import (
-    Corpus,
-    FrozenMixtures,
-    MixtureSettings,
-    draw_source,
-    render,
-)
-from .mixtures_of_mixtures import spread_evenly
 from .base import CorpusData
+from .mixtures import Corpus, FrozenMixtures, MixtureSettings, draw_source, render
+from .mixtures_of_mixtures import spread_evenly
 from .prepared import PreparedCorpus
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000005
 class LabelledCorpus(Corpus):
-    "The clips of a split, grouped by their one label. Raises ManifestError, which names the clip, for a clip without or with several, and for fewer than two labels."
+    """Clips of a split, grouped by their label.
+
+    Raises ManifestError for a clip that has no label or several, and for fewer than two labels.
+    """
 
     def _group(self):
         groups = defaultdict(list)
         for clip in self.clips.values():
             if len(clip.labels) != 1:
                 raise ManifestError(
-                    f'{self.manifest}: clip "{clip.id}" has {len(clip.labels)} labels; mixtures are made of clips with one'
+                    f'{self.manifest}: clip "{clip.id}" has {len(clip.labels)} labels; clips of mixtures have one'
                 )
             groups[clip.label].append(clip.id)
         return {label: sorted(ids) for label, ids in sorted(groups.items())}
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000008
-def held_out_pairs(labels, share: float, seed: int = 0) -> list[tuple[str, str]]:
-    "A share of all pairs of labels, the same for the same seed. Raises ValueError for a share outside [0, 1)."
-    if not 0 <= share < 1:
-        raise ValueError(f'the share of pairs that are kept apart lies from 0 to below 1; got {share}')
+def held_out_pairs(labels: Iterable[str], fraction: float, seed: int = 0) -> list[tuple[str, str]]:
+    """Return a fraction of all pairs of labels, the same for the same seed.
+
+    Raises ValueError for a fraction outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f'the fraction of held-out pairs must be from 0 to below 1; got {fraction}')
     pairs = list(combinations(sorted(labels), 2))
-    return [pairs[i] for i in sorted(np.random.default_rng(seed).permutation(len(pairs))[: round(share * len(pairs))])]
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    return [pairs[i] for i in sorted(order[: round(fraction * len(pairs))])]
 
 
-def draw_labels(labels, mixtures: int, sources: int, rng, never=()) -> np.ndarray:
-    "Distinct labels `[mixtures, sources]`, no pair of `never` in one mixture. Raises ValueError where there are too few."
-    labels, barred = np.array(sorted(labels)), {frozenset(pair) for pair in never}
-    if len(labels) < mixtures * sources:
-        raise ValueError(
-            f'{mixtures} mixtures of {sources} sounds need {mixtures * sources} labels; there are {len(labels)}'
-        )
+def draw_labels(
+    labels: Iterable[str], mixtures: int, sources: int, rng, held_out: Iterable[tuple[str, str]] = ()
+) -> np.ndarray:
+    """Draw different labels `[mixtures, sources]`, without any pair of `held_out` in one mixture.
+
+    Raises ValueError where there are too few labels or allowed pairs.
+    """
+    names, excluded = np.array(sorted(labels)), {frozenset(pair) for pair in held_out}
+    count = mixtures * sources
+    if len(names) < count:
+        raise ValueError(f'{mixtures} mixtures of {sources} sounds need {count} labels; got {len(names)}')
     for _ in range(1000):
-        drawn = rng.permutation(labels)[: mixtures * sources].reshape(mixtures, sources)
-        if not any(barred & {frozenset((a, b)) for a in row for b in row} for row in drawn):
+        drawn = rng.permutation(names)[:count].reshape(mixtures, sources)
+        if not any(frozenset(pair) in excluded for row in drawn for pair in combinations(row, 2)):
             return drawn
     raise ValueError(
-        f'no {mixtures} mixtures of {sources} sounds were found among {len(labels)} labels with {len(barred)} pairs that may not meet; allow more'
+        f'no {mixtures} mixtures of {sources} sounds found for {len(names)} labels with {len(excluded)} held-out '
+        'pairs; hold out fewer'
     )
+
+# %% ../../nbs/datasets/labelled_mixtures.ipynb #00000014
+def _single_clips(corpus, fraction) -> set[str]:
+    "Return the clips of supervised examples: a fraction of each label's clips, at least one and not all."
+    clips = set()
+    for label, ids in corpus.groups.items():
+        if len(ids) < 2:
+            raise ManifestError(
+                f'{corpus.manifest}: "{label}" has one clip in training; with labelled_fraction < 1 a label needs '
+                'two: one as a single sound and one for mixtures'
+            )
+        clips.update(ids[: min(max(1, round(fraction * len(ids))), len(ids) - 1)])
+    return clips
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #0000000b
 class LabelledMixtures(CorpusData):
-    """Training examples, the same for the same (seed, epoch, index): `{'sources' [mixture, source, T], 'query' [mixture, 512], 'queries' [mixture, source, 512], 'supervised'}`.
+    """Training examples `{'sources' [mixture, source, T], 'query' [mixture, 512], 'queries' [mixture, source, 512],
+    'supervised'}`.
 
-    `query`: text for all of a mixture, `queries`: for each of its sources (see `bytes_to_texts`; '' and silence where there is none). `supervised`: the share of examples of which single sounds are known.
-    `known`: the share of clips they are drawn from; where it is below 1, mixtures hold the other clips only. `apart`: the share of pairs of labels that never meet in a mixture, see `held_out_pairs`.
-    Raises ValueError for shares outside [0, 1], and too few labels for a mixture of mixtures; ManifestError for a label whose clips can't be parted.
+    `query`: the text for a whole mixture; `queries`: for each of its sources. Texts are bytes (see `bytes_to_texts`);
+    missing sources are '' and silence.
+    `supervised`: the fraction of examples whose mixtures are single sounds.
+    `labelled_fraction`: the fraction of clips for them; below 1, mixtures use the other clips only.
+    `held_out_pair_fraction`: the fraction of pairs of labels that never occur in a mixture (see `held_out_pairs`).
+    Raises ValueError for fractions out of range and too few labels; ManifestError for a label with too few clips.
     """
 
     def __init__(
@@ -84,117 +108,94 @@ class LabelledMixtures(CorpusData):
     ):
         if not 0 <= supervised <= 1 or not 0 < labelled_fraction <= 1:
             raise ValueError(
-                f'shares lie between 0 and 1; got supervised={supervised}, labelled_fraction={labelled_fraction}'
+                'supervised and labelled_fraction must be between 0 and 1; '
+                f'got supervised={supervised}, labelled_fraction={labelled_fraction}'
             )
         self.corpus, self.settings, self.size, self.seed = corpus, settings, size, seed
-        self.supervised, self.never, self.mixtures, self.epoch = (
-            supervised,
-            held_out_pairs(corpus.groups, held_out_pair_fraction),
-            mixtures,
-            0,
-        )
-        draw_labels(
-            corpus.groups, mixtures, 1 if supervised == 1 else settings.sources, np.random.default_rng(0), self.never
-        )
-        parted = labelled_fraction < 1 and supervised > 0
-        self.withheld = {part: _part_of(corpus, labelled_fraction, part) if parted else set() for part in (False, True)}
+        self.supervised, self.mixtures = supervised, mixtures
+        self.held_out_pairs = held_out_pairs(corpus.groups, held_out_pair_fraction)
+        self._draw_labels(np.random.default_rng(0), supervised == 1)  # raises an error where labels are too few
+        self.excluded_clips: dict[bool, set[str]] = {False: set(), True: set()}
+        if labelled_fraction < 1 and supervised > 0:
+            single = _single_clips(corpus, labelled_fraction)
+            self.excluded_clips = {False: single, True: set(corpus.clips) - single}
+
+    def _draw_labels(self, rng, supervised):
+        sources = 1 if supervised else self.settings.sources
+        return draw_labels(self.corpus.groups, self.mixtures, sources, rng, self.held_out_pairs)
 
     @classmethod
-    def from_settings(cls, prepared, settings: dict, size: int, seed: int):
-        "The training split of a prepared corpus, by an experiment's settings `mixtures`, `supervised`, `known` and `apart`."
+    def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'LabelledMixtures':
+        """Return examples of the training split of a prepared corpus.
+
+        Settings: `mixtures`, and optionally `supervised`, `labelled_fraction` and `held_out_pair_fraction`.
+        """
         mixtures = MixtureSettings(rate=prepared.rate, **settings['mixtures'])
-        return cls(
-            labelled_corpus(prepared, 'train'),
-            mixtures,
-            size,
-            seed,
-            **{
-                name: settings[name]
-                for name in ('supervised', 'labelled_fraction', 'held_out_pair_fraction')
-                if name in settings
-            },
-        )
+        names = ('supervised', 'labelled_fraction', 'held_out_pair_fraction')
+        chosen = {name: settings[name] for name in names if name in settings}
+        return cls(labelled_corpus(prepared, 'train'), mixtures, size, seed, **chosen)
 
     @classmethod
-    def for_validation(cls, prepared, settings: dict, seed: int, size: int = 64):
-        "Examples of the validation split, always the same."
-        return cls(
-            labelled_corpus(prepared, 'valid'), MixtureSettings(rate=prepared.rate, **settings['mixtures']), size, 0
-        )
+    def for_validation(cls, prepared, settings: dict, seed: int, size: int = 64) -> 'LabelledMixtures':
+        "Return examples of the validation split, always the same."
+        mixtures = MixtureSettings(rate=prepared.rate, **settings['mixtures'])
+        return cls(labelled_corpus(prepared, 'valid'), mixtures, size, 0)
 
     @staticmethod
-    def frozen(prepared, split: str, domain: str):
+    def frozen(prepared, split: str, domain: str) -> 'FrozenQueries':
+        "Return the frozen mixtures for validation, or those of a domain."
         return frozen_queries(prepared, 'valid' if split == 'valid' else domain)
 
     @staticmethod
     def domains(prepared) -> list[str]:
+        "Return the names of the frozen test mixtures."
         return [name for name, (split, _) in FROZEN.items() if split == 'test']
 
-    def set_epoch(self, epoch: int):
-        self.epoch = epoch
-
-    def __len__(self):
-        return self.size
-
     def recipes(self, index: int) -> tuple[list[list[dict]], bool]:
-        "Which sounds an example is made of, `[mixture][source]` (see `draw_source`), and whether it is supervised."
-        rng, supervised = np.random.default_rng([self.seed, self.epoch, index]), spread_evenly(index, self.supervised)
-        labels = draw_labels(
-            self.corpus.groups, self.mixtures, 1 if supervised else self.settings.sources, rng, self.never
-        )
-        return [
-            [draw_source(self.corpus, str(label), self.settings, rng, set(self.withheld[supervised])) for label in row]
-            for row in labels
-        ], supervised
+        "Return the recipes of an example, `[mixture][source]` (see `draw_source`), and whether it is supervised."
+        rng, supervised = self.generator(index), spread_evenly(index, self.supervised)
+        recipes = []
+        for row in self._draw_labels(rng, supervised):
+            excluded = self.excluded_clips[supervised]
+            recipes.append([draw_source(self.corpus, str(label), self.settings, rng, set(excluded)) for label in row])
+        return recipes, supervised
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> dict:
         recipes, supervised = self.recipes(index)
-        labels, count = [[source['speaker'] for source in recipe] for recipe in recipes], len(recipes[0])
-        texts = [[label_query(label) for label in row] + [''] * (self.settings.sources - count) for row in labels]
+        labels = [[source['speaker'] for source in recipe] for recipe in recipes]
         return {
             'sources': torch.stack([render(self.corpus, recipe, self.settings) for recipe in recipes]),
             'query': torch.stack([text_to_bytes(label_query(*row)) for row in labels]),
-            'queries': torch.stack([torch.stack([text_to_bytes(text) for text in row]) for row in texts]),
+            'queries': torch.stack([self._query_sources(row) for row in labels]),
             'supervised': supervised,
         }
 
-
-def _part_of(corpus, labelled_fraction, supervised):
-    "Clips that examples do not use: supervised ones those that are heard in mixtures only, the others those that are known alone."
-    if single := [label for label, ids in corpus.groups.items() if len(ids) < 2]:
-        raise ManifestError(
-            f'{corpus.manifest}: "{single[0]}" has one clip in training; with known < 1 a label needs two, one to be known alone and one for mixtures'
-        )
-    alone = {
-        clip
-        for ids in corpus.groups.values()
-        for clip in ids[: min(max(1, round(labelled_fraction * len(ids))), len(ids) - 1)]
-    }
-    return set(corpus.clips) - alone if supervised else alone
+    def _query_sources(self, labels):
+        texts = [label_query(label) for label in labels] + [''] * (self.settings.sources - len(labels))
+        return torch.stack([text_to_bytes(text) for text in texts])
 
 # %% ../../nbs/datasets/labelled_mixtures.ipynb #00000011
 class FrozenQueries(FrozenMixtures):
-    "Frozen mixtures of labelled clips: `{'id', 'sources' [source, T], 'queries': list of str}`. Raises ManifestError as `FrozenMixtures` does."
+    """Frozen mixtures of labelled clips: `{'id', 'sources' [source, T], 'queries': list of str}`.
 
-    def __getitem__(self, index: int):
+    Raises ManifestError as `FrozenMixtures` does.
+    """
+
+    def __getitem__(self, index: int) -> dict:
         example = super().__getitem__(index)
-        return {
-            'id': example['id'],
-            'sources': example['sources'],
-            'queries': [label_query(label) for label in example['speakers']],
-        }
+        queries = [label_query(label) for label in example['speakers']]
+        return {'id': example['id'], 'sources': example['sources'], 'queries': queries}
 
 
-FROZEN = {'valid': ('valid', 2), 'test': ('test', 2), 'test-3': ('test', 3)}
+FROZEN = {'valid': ('valid', 2), 'test': ('test', 2), 'test-3': ('test', 3)}  # name -> split, sounds in a mixture
 
 
 def labelled_corpus(prepared: PreparedCorpus, split: str, part: str = 'mixtures') -> LabelledCorpus:
-    "The clips of a split for 'mixtures', or for 'pairs'."
-    return LabelledCorpus(
-        prepared.folder / f'{part}.jsonl', split, prepared.rate, prepared.folder / prepared.card['home']
-    )
+    "Return the clips of a split for 'mixtures', or for 'pairs'."
+    home = prepared.folder / prepared.card['home']
+    return LabelledCorpus(prepared.folder / f'{part}.jsonl', split, prepared.rate, home)
 
 
 def frozen_queries(prepared: PreparedCorpus, name: str) -> FrozenQueries:
-    "The frozen mixtures of 'valid', 'test' or 'test-3'."
+    "Return the frozen mixtures of 'valid', 'test' or 'test-3'."
     return FrozenQueries(labelled_corpus(prepared, FROZEN[name][0]), prepared.folder / f'{name}.jsonl')

@@ -79,7 +79,7 @@ class MixturesOfPublished(CorpusData):
         _check_counts(mixtures, unsupervised)
         self.mixtures, self.rooms, self.unsupervised = mixtures, rooms or {}, unsupervised
         self.seconds, self.single_source_fraction = seconds, single_source_fraction
-        self.size, self.seed, self.epoch = size, seed, 0
+        self.size, self.seed = size, seed
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'MixturesOfPublished':
@@ -94,15 +94,8 @@ class MixturesOfPublished(CorpusData):
         single, unsupervised = drawn['single_source_fraction'], settings['unsupervised']
         return cls(mixtures, drawn['seconds'], single, size, seed, unsupervised, rooms)
 
-    def set_epoch(self, epoch: int) -> None:
-        "Draw other examples from now on."
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
     def __getitem__(self, index: int) -> dict:
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+        rng = self.generator(index)
         supervised = spread_evenly(index, 1 - self.unsupervised)
         mixtures, rooms = self.mixtures[supervised], self.rooms.get(supervised)
         chosen = rng.choice(len(mixtures), 2, replace=False)

@@ -138,7 +138,7 @@ def fit_delays(
             break
     return fit
 
-
+# %% ../../nbs/dsp/delays.ipynb #00000016
 def _weighted_mean(values, weights):
     total = weights.sum((-1, -2))
     return (values * weights).sum((-1, -2)) / torch.where(total > 0, total, 1)

@@ -114,7 +114,7 @@ def _check_points(points):
     if not torch.isfinite(points).all():
         raise ValueError('points contain NaN or infinity; check the signals or features that they come from')
 
-
+# %% ../../nbs/dsp/gmm.ipynb #00000016
 def _expectation_maximization(points, weights, mixture, tolerance, max_iterations):
     "Fit scenes `[scene, P, D]` together; each leaves the batch when it has converged."
     result, likelihoods = [x.clone() for x in mixture], points.new_full(points.shape[:1], -math.inf)

@@ -107,7 +107,7 @@ def _check_positions(signal, positions, microphone_height):
             f'got positions down to {positions[:, 1].max():.2f} m'
         )
 
-
+# %% ../../nbs/dsp/moving_sound.ipynb #00000014
 def _attenuate(sound, positions, rate, acoustics):
     "Apply the gains of air and microphone to a sound `[T]`."
     window = torch.hann_window(N_FFT)

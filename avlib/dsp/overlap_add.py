@@ -83,7 +83,7 @@ def separate_long(
     "Separate a mixture `[..., time]` in memory into estimates `[..., source, time]`; see `overlap_add`."
     return torch.cat(list(overlap_add(separate, [mixture], window, hop)), -1)
 
-
+# %% ../../nbs/dsp/overlap_add.ipynb #0000001c
 def _separate_window(separate, mixture, window, tail):
     "Separate a mixture `[..., time]`, zero-padded to a window, into estimates `[..., source, time]`."
     time = mixture.shape[-1]

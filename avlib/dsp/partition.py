@@ -37,7 +37,7 @@ def _subset_codes(N: int, M: int):
     digits = (torch.arange(N**M)[:, None] // N ** torch.arange(M)) % N
     return torch.stack([((digits == n) << torch.arange(M)).sum(-1) for n in range(N)])
 
-
+# %% ../../nbs/dsp/partition.ipynb #00000011
 def branch_and_bound(losses: np.ndarray) -> tuple:
     """Find the best assignment for two mixtures or more, without evaluating those that cannot be optimal.
 

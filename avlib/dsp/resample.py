@@ -36,7 +36,7 @@ def resample(signal: torch.Tensor, from_rate: int, to_rate: int, length: int | N
         signal = windowed_sinc(signal, from_rate, to_rate, **KAISER)
     return signal if length is None else _fit(signal, length, slack=math.ceil(to_rate / from_rate))
 
-
+# %% ../../nbs/dsp/resample.ipynb #00000011
 def _fit(signal, length, slack):
     "Trim or zero-pad `[..., time]` to `length`, by at most `slack` samples."
     extra = length - signal.shape[-1]

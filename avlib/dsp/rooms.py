@@ -51,7 +51,7 @@ class RoomSettings:
                 f'use larger rooms or shorter distances; got {self}'
             )
 
-
+# %% ../../nbs/dsp/rooms.ipynb #00000015
 @dataclass(frozen=True)
 class Room:
     """Room with voices and microphones.
@@ -76,7 +76,7 @@ def draw_room(settings: RoomSettings, sources: int, rng: np.random.Generator) ->
     microphones = center + draw_array(settings.microphones, rng.uniform(*settings.array_radius), rng)
     return Room(size, center + offsets, microphones, rng.uniform(*settings.rt60))
 
-
+# %% ../../nbs/dsp/rooms.ipynb #00000017
 def draw_array(count: int, radius: float, rng: np.random.Generator, min_spacing: float = 0.05) -> np.ndarray:
     """Draw positions of microphones `[microphone, 3]` around 0, in m.
 
@@ -124,7 +124,7 @@ def impulse_responses(room: Room, rate: int) -> torch.Tensor:
     filter_delay = pyroomacoustics.constants.get('frac_delay_length') // 2
     return torch.from_numpy(padded[..., filter_delay:]).float().transpose(0, 1).contiguous()
 
-
+# %% ../../nbs/dsp/rooms.ipynb #00000019
 def _wall_settings(room):
     "Compute absorption and number of reflections by Sabine's formula."
     if room.rt60 == 0:

@@ -81,7 +81,7 @@ def bss_eval(references: torch.Tensor, estimates: torch.Tensor, permute: bool = 
 def _as_arrays(signals, shape):
     return signals.detach().double().cpu().reshape(-1, *shape).numpy()
 
-
+# %% ../../nbs/metrics/bss_eval.ipynb #0000001d
 def _evaluate(references, estimates, permute):
     "SDR, SIR, SAR and permutation, each `[reference]`, of one mixture."
     scores = _scores_with_silence(references, estimates)

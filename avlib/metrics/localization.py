@@ -154,7 +154,7 @@ def _to_tensor(x):
         return x
     return torch.as_tensor(x, dtype=None if hasattr(x, 'dtype') else torch.float64)
 
-
+# %% ../../nbs/metrics/localization.ipynb #00000025
 def average_precision(iou: Values, confidence: Values, positive: Values, threshold: float = 0.5) -> float:
     """Compute the average precision of N frames, 0 to 1; 0 without positive frames.
 

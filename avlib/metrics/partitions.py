@@ -28,7 +28,7 @@ def chi2_distance(
     chi2 = torch.stack([share.nan_to_num() for share in shares]).prod(0).sum((-1, -2)) - 1
     return torch.where(weights.sum(-1) > 0, clusters - 1 - chi2, torch.nan)
 
-
+# %% ../../nbs/metrics/partitions.ipynb #0000001b
 def _check_labels(a, b, weights, clusters):
     if not a.shape == b.shape == weights.shape or a.ndim == 0:
         raise ValueError(

@@ -62,7 +62,7 @@ def _match(references, estimates, active):
     padding = estimates.shape[-2] - references.shape[-2]
     return best_assignment(torch.nn.functional.pad(active_scores, (0, 0, 0, padding))), scores
 
-
+# %% ../../nbs/metrics/si_snr.ipynb #0000001a
 def _check_signals(references, estimates, mixture):
     shapes = f'references {list(references.shape)}, estimates {list(estimates.shape)}, mixture {list(mixture.shape)}'
     reference_shape, estimate_shape = (x.shape[:-2] + x.shape[-1:] for x in (references, estimates))

@@ -54,7 +54,7 @@ def paired_interval(
         raise ValueError(f'a and b must have the same seeds and examples; got shapes {a.shape} and {b.shape}')
     return bootstrap_interval(a - b, level, draws, seed)
 
-
+# %% ../../nbs/metrics/statistics.ipynb #00000015
 def resampled_interval(
     statistic: Callable, shape: tuple[int, int], level: float = 0.95, draws: int = 400, seed: int = 0
 ) -> Interval:

@@ -9,69 +9,74 @@ from itertools import product
 import torch
 
 # %% ../../nbs/synthesis/motion.ipynb #00000005
-STILL_THRESHOLDS = (0.6, 0.6, 0.3)  # pixels to the right and downwards, and of depth
+STILL_THRESHOLDS = (0.6, 0.6, 0.3)  # pixels to the right and downwards, and depth
 
 
 def _octants():
-    "In the order of the released code: around the circle, first away, then near."
+    "Return the octants in the order of the released code: around the circle, first away, then near."
     return [(x, y, z) for z in (1, -1) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))]
 
 
-def _neighbours():
-    "The 26 around a cube: axes, then edges, then corners."
+def _cube_neighbours():
+    "Return the 26 directions to a cube's neighbours: axes, then edges, then corners."
     return sorted(
-        (way for way in product((1, 0, -1), repeat=3) if any(way)),
-        key=lambda way: (sum(map(abs, way)), tuple(-x for x in way)),
+        (vector for vector in product((1, 0, -1), repeat=3) if any(vector)),
+        key=lambda vector: (sum(map(abs, vector)), tuple(-x for x in vector)),
     )
 
 
-DIRECTIONS = {
+DIRECTIONS = {  # by number of classes: the directions of all classes but background
     10: torch.tensor([(0, 0, 0), *_octants()]),
-    28: torch.tensor([(0, 0, 0), *_neighbours()]),
-}  # ways of all classes but the last
+    28: torch.tensor([(0, 0, 0), *_cube_neighbours()]),
+}
 
 
-def direction_class(displacement, classes: int = 10, still=STILL_THRESHOLDS) -> torch.Tensor:
-    """The class `[...]` of a displacement `[..., 3]`, to the right, downwards and away: of 10 its octant, 0 counting as plus, of 28 the nearest way to a neighbour. Raises ValueError for other numbers of classes, and displacements that aren't finite.
+def direction_class(displacement: torch.Tensor, classes: int = 10, still=STILL_THRESHOLDS) -> torch.Tensor:
+    """Return the class `[...]` of displacements `[..., 3]`, to the right, downwards and away.
 
+    With 10 classes it is the octant, where 0 counts as positive; with 28 the nearest direction to a neighbour.
+    `still`: thresholds below which an axis counts as no motion.
+    Raises ValueError for other numbers of classes and for displacements that aren't finite.
     Source: Chatterjee et al. 2022, supplement, section 8.5.
     """
     if classes not in DIRECTIONS:
         raise ValueError(f'directions are divided into {" or ".join(map(str, DIRECTIONS))} classes; got {classes}')
     if displacement.shape[-1:] != (3,) or not torch.isfinite(displacement).all():
         raise ValueError(f'displacements are finite, and have three coordinates; got {list(displacement.shape)}')
-    ways = torch.nn.functional.normalize(DIRECTIONS[classes][1:].to(displacement), dim=-1)
-    towards = displacement if classes == 28 else torch.where(displacement < 0, -1.0, 1.0).to(displacement)
+    directions = torch.nn.functional.normalize(DIRECTIONS[classes][1:].to(displacement), dim=-1)
+    vector = displacement if classes == 28 else torch.where(displacement < 0, -1.0, 1.0).to(displacement)
     moves = (displacement.abs() >= displacement.new_tensor(still)).any(-1)
-    return torch.where(moves, (towards @ ways.mT).argmax(-1) + 1, 0)
+    return torch.where(moves, (vector @ directions.mT).argmax(-1) + 1, 0)
 
 # %% ../../nbs/synthesis/motion.ipynb #00000009
-def box_displacement(boxes, flow, depth) -> torch.Tensor:
-    "Displacements `[N, 3]` of boxes `[N, 4]` of the first frame, by `flow [2, H, W]` in pixels and `depth [2, H, W]` of the first and the last frame: means over a box, where it ends up at the depth there; NaN for a box outside of the frame. Raises ValueError for other shapes."
+def box_displacement(boxes: torch.Tensor, flow: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """Estimate displacements `[N, 3]` of boxes `[N, 4]` of the first frame; NaN for a box outside the frame.
+
+    `flow`: `[2, H, W]` in pixels. `depth`: `[2, H, W]` of the first and the last frame. Values are means over a box; the
+    last depth of a pixel is taken where the flow leads to.
+    Raises ValueError for other shapes.
+    """
     if flow.shape != depth.shape or flow.shape[:1] != (2,):
         raise ValueError(f'flow and depth are [2, H, W]; got {list(flow.shape)} and {list(depth.shape)}')
-    return (
-        torch.stack([_displacement(_pixels(box, flow.shape[1:]), flow, depth) for box in boxes])
-        if len(boxes)
-        else flow.new_zeros(0, 3)
-    )
+    if not len(boxes):
+        return flow.new_zeros(0, 3)
+    return torch.stack([_mean_displacement(*_box_slices(box, flow.shape[1:]), flow, depth) for box in boxes])
 
 
-def _pixels(box, size):
-    "Rows and columns of a box, as far as it lies in the frame."
+def _box_slices(box, size):
+    "Return rows and columns of a box, clipped to the frame."
     x0, y0, x1, y1 = box.round().long().tolist()
     return slice(max(y0, 0), max(min(y1, size[0]), 0)), slice(max(x0, 0), max(min(x1, size[1]), 0))
 
 
-def _displacement(place, flow, depth):
-    rows, columns = place
-    moved = flow[:, rows, columns]
-    if not moved.numel():
+def _mean_displacement(rows, columns, flow, depth):
+    box_flow = flow[:, rows, columns]
+    if not box_flow.numel():
         return flow.new_full((3,), torch.nan)
     y, x = torch.meshgrid(torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop), indexing='ij')
-    y, x = ((at + by).round().long() for at, by in ((y, moved[1]), (x, moved[0])))
-    seen = (
-        (0 <= y) & (y < depth.shape[1]) & (0 <= x) & (x < depth.shape[2])
-    )  # what leaves the frame has no depth at its end
-    nearer = (depth[1, y[seen], x[seen]] - depth[0, rows, columns][seen]).mean() if seen.any() else flow.new_zeros(())
-    return torch.stack([*moved.flatten(1).mean(1), nearer])
+    y, x = (y + box_flow[1]).round().long(), (x + box_flow[0]).round().long()
+    inside = (0 <= y) & (y < depth.shape[1]) & (0 <= x) & (x < depth.shape[2])  # a pixel that leaves has no last depth
+    receding = flow.new_zeros(())
+    if inside.any():
+        receding = (depth[1, y[inside], x[inside]] - depth[0, rows, columns][inside]).mean()
+    return torch.stack([*box_flow.flatten(1).mean(1), receding])
