@@ -119,8 +119,7 @@ def separate(
 ) -> None:
     """Separate a recording into files, one for each source.
 
-    By default a model separates all sources, loudest first. With --query there is a file for each named sound, and
-    with --objects for each visible object of a video.
+    A model separates all sources, loudest first; with --query each named sound, with --objects each visible object.
     """
     if rest and not query:
         raise ValueError('--rest: writes what queries leave; give --query, too')
@@ -164,7 +163,7 @@ def _separate_queries(mixture, model, out, queries, rest, suffix, method, source
         raise ValueError('--sources: does not work with --query, which gives a file for each query; leave it out')
     return separate_by_query(mixture, model or QUERY_MODEL, out, queries, rest, suffix)
 
-
+# %% ../../nbs/apps/cli.ipynb #00000016
 def _separate_objects(video, model, out, queries, suffix, boxes, networks):
     from avlib.apps.separate_video import separate_by_objects
     from avlib.models.depth import MonocularDepth

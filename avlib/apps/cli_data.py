@@ -116,7 +116,7 @@ TrainSubsets = Annotated[
     ),
 ]
 
-
+# %% ../../nbs/apps/cli_data.ipynb #00000010
 @data_app.command()
 def link(
     kind: Kind,

@@ -34,7 +34,7 @@ ResultFile = Annotated[Path | None, typer.Option(help='JSON file for the figures
 def evaluate() -> None:
     "Evaluate the output of a model of your own."
 
-
+# %% ../../nbs/apps/cli_evaluate.ipynb #0000000a
 @evaluate_app.command()
 def localization(
     predictions: Predictions,

@@ -129,7 +129,7 @@ class FrameScore(NamedTuple):
     size: str
     kind: str
 
-
+# %% ../../nbs/apps/evaluate_maps.ipynb #0000001c
 def score_maps(
     predictions: str | Path,
     annotations: str | Path,
@@ -203,7 +203,7 @@ def _accuracy_by_size(positives, gamma):
             rows[size] = {'frames': len(ious), 'LocAcc': _accuracy(ious, gamma)}
     return rows
 
-
+# %% ../../nbs/apps/evaluate_maps.ipynb #0000001d
 def _detection(scores, gamma):
     ious, confidences = [score.iou for score in scores], [score.confidence for score in scores]
     positive = [not score.kind for score in scores]

@@ -36,7 +36,7 @@ def _check_sound(question, name, sound):
             'not silent; correct it, or leave the question out'
         )
 
-
+# %% ../../nbs/apps/listening.ipynb #00000016
 @dataclass(frozen=True)
 class Preference:
     """The question which of two estimates of a source is better.
@@ -96,9 +96,8 @@ class Recognition:
 
 # %% ../../nbs/apps/listening.ipynb #00000007
 class Study:
-    """Questions to a `listener`, whose answers are appended to the file `path`.
+    """Questions to a `listener`, whose answers are appended to the file `path`; none is asked again.
 
-    Questions that the listener answered before, by that file, are not asked again.
     Raises ValueError for a listener without a name, and for a file that holds something else.
     """
 
@@ -115,7 +114,7 @@ class Study:
 
     @property
     def current(self) -> str | None:
-        "The id of the first question without an answer; None where all are answered."
+        "Return the id of the first question without an answer; None where all are answered."
         return next((id for id in self.cards if id not in self.answered), None)
 
     def answer(self, option: str) -> None:

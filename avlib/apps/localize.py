@@ -89,7 +89,7 @@ class Recording(NamedTuple):
         count = int(length / seconds)
         return [seconds * (i + 0.5) for i in range(count)] if count > 1 else [length / 2]
 
-
+# %% ../../nbs/apps/localize.ipynb #00000019
 def read_recording(media: str | Path, audio: str | Path | None, rate: int) -> Recording:
     """Read a picture or video, with its sound at `rate` Hz.
 
@@ -139,7 +139,7 @@ def localize_recording(method: Localizer, card: dict, recording: Recording, ever
     confidences = method.presence(maps, card['presence']).tolist() if 'presence' in card else [None] * len(maps)
     return Localization(times, maps, confidences, silent)
 
-
+# %% ../../nbs/apps/localize.ipynb #0000001a
 def _compute_maps(method, segments, frames: Iterator[torch.Tensor], size):
     "Return maps `[moment, h, w]`, computed in batches, so that few frames are in memory at once."
     maps = []
@@ -180,7 +180,7 @@ def _moment_rows(localization, area, frame_size):
         rows.append(row)
     return rows
 
-
+# %% ../../nbs/apps/localize.ipynb #0000001b
 def _overlays(recording, localization, moments) -> Iterator[torch.Tensor]:
     "Give the frames with their maps, one at a time."
     low, high = localization.maps.min(), localization.maps.max()

@@ -73,7 +73,7 @@ def source_files(
         raise AudioError(f'{out}: is a file; give a folder for the sources')
     return SourceFiles(out, recording.stem, suffix, info.rate, info.channels)
 
-
+# %% ../../nbs/apps/separate.ipynb #00000018
 def _output_suffix(recording, suffix):
     if suffix is None:
         return recording.suffix.lower() if recording.suffix.lower() in SUFFIXES else '.wav'
@@ -149,7 +149,7 @@ def separated_blocks(
     info = audio_info(path)
     _check_rate(path, info.rate, model_rate)
 
-    def separate_and_append(window):
+    def separate_and_append(window: torch.Tensor) -> torch.Tensor:
         estimates = separate_window(separate, window, info.rate, model_rate)
         return append_residual(estimates, window) if with_residual else estimates
 
@@ -165,7 +165,7 @@ def _check_rate(path, rate, model_rate):
     except ValueError as error:
         raise AudioError(f'{path}: {error}') from error
 
-
+# %% ../../nbs/apps/separate.ipynb #00000019
 def _read_with_progress(path, info, progress):
     "Give the file's blocks `[channel, n]`, with a progress bar in seconds of sound."
     seconds, name = round(info.frames / info.rate), Path(path).name

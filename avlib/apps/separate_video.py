@@ -172,6 +172,12 @@ def _choose_objects(path, objects, labels):
     return chosen
 
 
+def _count_windows(length, seconds, rate):
+    "Return the length of a window, and how many windows that overlap by half cover so many samples."
+    window = round(seconds * rate)
+    return window, max(1, -(-length // (window // 2)) - 1)
+
+# %% ../../nbs/apps/separate_video.ipynb #00000022
 def _check_video(video, info, boxes, detector):
     if not boxes and not detector:
         raise ValueError(f'{video}: no objects; give their boxes by --boxes FILE, or --detector WEIGHTS')
@@ -192,15 +198,12 @@ def separate_by_objects(
     runs: str | Path = 'runs',
 ) -> tuple[list[Path], str]:
     """Separate the sounds of the objects in a video; return the paths, and notes on what is missing, a line each.
-
     - `out/STEM-NAME.wav`: the sound of each object of a class of the model.
     - `out/STEM-objects.mp4`: the video with boxes, dots and arrows (see `draw_objects`).
-    - `out/STEM-objects.json`: for each object its file, and for each window its box in pixels of the video, and the
-      entries of `describe_objects`.
+    - `out/STEM-objects.json`: for each object its file, and a row for each window (see `ObjectSeparator`).
 
-    `model`: a name or path (see `load_model`). `boxes`: a file (see `read_objects`), or `detector`: a function from a
-    frame to `Detections`. `depth`: from frames to depth (see `MonocularDepth`).
-    `flow`: from two frames to optical flow.
+    `model`: a name or path (see `load_model`). `boxes`: a file (see `read_objects`), or `detector`: from a frame to
+    `Detections`. `depth`: from frames to depth (see `MonocularDepth`). `flow`: from two frames to optical flow.
     Raises MediaError, which names the file, for a video without sound, with fewer than 8 frames or without an object
     of a class of the model; ValueError for other models, and without `boxes` and `detector`. Nothing is written then.
     """
@@ -210,15 +213,13 @@ def separate_by_objects(
     sound, rate, notes = _read_sound(video, info)
     files = source_files(video, out, suffix, AudioInfo(rate, 1, len(sound), ''))
     mixture = resample(sound, rate, method.settings.rate)
-    window = round(data['seconds'] * method.settings.rate)
-    count = max(1, -(-len(mixture) // (window // 2)) - 1)
+    window, count = _count_windows(len(mixture), data['seconds'], method.settings.rate)
     frames = read_video_objects(video, data['seconds'], data['size'], count, detector, boxes, depth)
-    chosen = _choose_objects(video, frames.objects, data['labels'])
-    names = file_names([frames.objects[index].name for index in chosen])
-    separator = ObjectSeparator(method, frames, chosen, data, flow)
+    separator = ObjectSeparator(method, frames, _choose_objects(video, frames.objects, data['labels']), data, flow)
     with torch.inference_mode():
         estimates = separate_windows(separator, mixture, window, count)
     estimates = resample(estimates, method.settings.rate, rate, length=len(sound))
+    names = file_names([frames.objects[index].name for index in separator.chosen])
     paths = write_named([estimates[None]], files, names)
     objects = _object_rows(separator, paths, info, data['size'])
     overlay = write_overlay(files.folder / f'{files.stem}-objects.mp4', video, info, objects, frames.hold, sound, rate)

@@ -43,7 +43,7 @@ class VideoFrames(NamedTuple):
         "Return the boxes in a frame of those of some objects that are visible."
         return [box for index in indices if (box := self.box(index, frame)) is not None]
 
-
+# %% ../../nbs/apps/video_objects.ipynb #00000010
 def read_video_objects(
     video: str | Path,
     seconds: float,

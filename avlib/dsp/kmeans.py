@@ -53,7 +53,7 @@ def lloyd(
     own_centers = centers.take_along_dim(labels[..., None], -2)
     return KMeans(labels, centers, (weights * _square_distance(points, own_centers)).sum(-1))
 
-
+# %% ../../nbs/dsp/kmeans.ipynb #0000001f
 def _means(points, centers, labels, weights):
     "Weighted mean of the points of each label; the old centre where the weights sum to 0."
     clusters = torch.arange(centers.shape[-2], device=labels.device)
@@ -65,7 +65,7 @@ def _means(points, centers, labels, weights):
 def _square_distance(points, others):
     return (points - others).square().sum(-1)
 
-
+# %% ../../nbs/dsp/kmeans.ipynb #00000021
 def _check(points, clusters, weights):
     "Check points and weights; return the weights, by default ones."
     if points.ndim < 2 or not points.is_floating_point():

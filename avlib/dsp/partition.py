@@ -65,7 +65,7 @@ def branch_and_bound(losses: np.ndarray) -> tuple:
     descend(0, losses.shape[1] - 1, 0.0, ())
     return best_subsets
 
-
+# %% ../../nbs/dsp/partition.ipynb #00000013
 def _minimum_over_subsets(loss):
     "Smallest loss among the subsets of each set, `[2^M] -> [2^M]`."
     minimum = loss.copy()

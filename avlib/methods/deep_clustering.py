@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['MIN_MAGNITUDE', 'SPREAD_DB', 'weighted_dc_loss', 'magnitude_weight', 'DeepClusteringSettings', 'log_features',
-           'check_targets', 'DeepClustering']
+           'check_targets', 'cluster_bins', 'DeepClustering']
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000002
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from ..models.blstm import DeepClusteringNet
 def weighted_dc_loss(embedding, labels, weight) -> torch.Tensor:
     """Return the weighted deep clustering loss `[batch]`, which compares the affinities of embeddings and labels.
 
-    `embedding`: `[batch, bin, dimension]`; `labels`: `[batch, bin, source]`, one-hot; `weight`: `[batch, bin]`, 0 or more.
+    `embedding [batch, bin, dimension]`; `labels [batch, bin, source]`, one-hot; `weight [batch, bin]`, 0 or more.
     Time and memory grow linearly with the number of bins. With weights that sum to 1 and embeddings of unit length the
     loss is a mean over pairs: 0 where all affinities agree, 4 at most, and about 0.5 for two equal sources whose
     embeddings are all the same or random.
@@ -67,7 +67,7 @@ def magnitude_weight(magnitude: torch.Tensor) -> torch.Tensor:
 class DeepClusteringSettings:
     """Settings of deep clustering; the defaults are those of Seetharaman et al. 2019: 32 ms and 8 ms at 8 kHz.
 
-    `sources`: number of groups. `n_fft`, `hop`: of the spectrogram, in samples; the hop is a quarter of the window at most.
+    `sources`: number of groups. `n_fft`, `hop`: of the spectrogram, in samples; the hop is n_fft / 4 at most.
     `floor_db`: k-means ignores bins that are further below the loudest (not in the paper). `seed`: of k-means.
     `network`: `hidden`, `layers` and `dimensions` of `DeepClusteringNet`. Raises ValueError for what does not fit.
     """
@@ -116,11 +116,21 @@ def check_targets(labels: torch.Tensor, confidence: torch.Tensor, shape, sources
         )
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000022
+def cluster_bins(embedding: torch.Tensor, magnitude: torch.Tensor, s: DeepClusteringSettings) -> torch.Tensor:
+    """Return the group of every bin, `[B, bin, frame]`, of embeddings `[B, bin, frame, dimension]`.
+
+    Bins whose magnitude `[B, bin, frame]` is below the floor are assigned to a group, but move no centre.
+    """
+    floor = magnitude.amax((-2, -1), keepdim=True) * 10 ** (-s.floor_db / 20)
+    active = (magnitude > floor).flatten(1)
+    return kmeans(embedding.flatten(1, 2), s.sources, active, s.seed).labels.view(magnitude.shape)
+
+# %% ../../nbs/methods/deep_clustering.ipynb #00000027
 class DeepClustering(Separator):
     """Deep clustering as a method.
 
-    A batch holds `mixture [B, T]` and, for each bin of its spectrogram, the index of a source, `labels [B, bin, frame]`,
-    and the weight of that label, `confidence [B, bin, frame]`, 0 to 1.
+    A batch holds `mixture [B, T]` and, for each bin of its spectrogram, the index of a source, `labels`, and the
+    weight of that label, `confidence`, 0 to 1, both `[B, bin, frame]`.
     Source: Seetharaman et al. 2019, section 2.3.
     """
 
@@ -148,9 +158,9 @@ class DeepClustering(Separator):
         mixture, labels, confidence = batch['mixture'], batch['labels'], batch['confidence']
         embedding = self.embed(mixture).float()
         check_targets(labels, confidence, embedding.shape[:-1], self.settings.sources)
+        sources = nn.functional.one_hot(labels.long(), self.settings.sources).float()
         with torch.autocast(embedding.device.type, enabled=False):  # sums over all bins need single precision
             weight = confidence.float() * magnitude_weight(self.spectrum(mixture).abs())
-            sources = nn.functional.one_hot(labels.long(), self.settings.sources).float()
             loss = weighted_dc_loss(embedding.flatten(1, 2), sources.flatten(1, 2), weight.flatten(1))
         return {'total': loss.mean()}
 
@@ -163,8 +173,5 @@ class DeepClustering(Separator):
         return estimates.view(*mixture.shape[:-1], *estimates.shape[1:])
 
     def cluster(self, mixture: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-        "Return the group of every bin, `[B, bin, frame]`, of mixtures `[B, T]`; bins below the floor move no centre."
-        floor = magnitude.amax((-2, -1), keepdim=True) * 10 ** (-self.settings.floor_db / 20)
-        active = (magnitude > floor).flatten(1)
-        labels = kmeans(self.embed(mixture).flatten(1, 2), self.settings.sources, active, self.settings.seed).labels
-        return labels.view(magnitude.shape)
+        "Return the group of every bin, `[B, bin, frame]`, of mixtures `[B, T]` with these magnitudes."
+        return cluster_bins(self.embed(mixture), magnitude, self.settings)

@@ -60,7 +60,7 @@ class PairTraining(Method):
         self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
 
     def loss(self, batch: dict) -> dict:
-        "Return the mean loss as `total`, and as `accuracy` the share of sounds that are closest to a caption of theirs."
+        "Return the mean loss as `total`, and as `accuracy` the share of sounds closest to their own captions."
         audio = self.embedding.audio(batch['mixture'], self.settings.rate)
         text = self.embedding.text(bytes_to_texts(batch['caption']))
         labels = batch['label'].unique(dim=0, return_inverse=True)[1]

@@ -52,8 +52,8 @@ def direction_class(displacement: torch.Tensor, classes: int = 10, still=STILL_T
 def box_displacement(boxes: torch.Tensor, flow: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     """Estimate displacements `[N, 3]` of boxes `[N, 4]` of the first frame; NaN for a box outside the frame.
 
-    `flow`: `[2, H, W]` in pixels. `depth`: `[2, H, W]` of the first and the last frame. Values are means over a box; the
-    last depth of a pixel is taken where the flow leads to.
+    `flow`: `[2, H, W]` in pixels. `depth`: `[2, H, W]` of the first and the last frame.
+    Values are means over a box; the last depth of a pixel is taken where the flow leads to.
     Raises ValueError for other shapes.
     """
     if flow.shape != depth.shape or flow.shape[:1] != (2,):

@@ -13,18 +13,19 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..io.audio import write_audio
 from ..corpora.manifest import Clip, write_manifest
 from ..corpora.splits import split_indices
 from ..dsp.mixing import set_level
 from ..dsp.resample import resample
+from ..io.audio import write_audio
 
 # %% ../../nbs/synthesis/music.ipynb #00000005
 @dataclass(frozen=True)
 class Instrument:
-    """How an instrument is played: General MIDI program from 0, lowest and highest key, the share of notes that are
-    chords.
-    A percussion instrument has the `keys` of its pieces instead."""
+    """An instrument: General MIDI program from 0, lowest and highest key, and the share of notes that are chords.
+
+    A percussion instrument has the `keys` of its pieces instead of a range.
+    """
 
     program: int
     low: int = 0
@@ -70,7 +71,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Phrase:
-    "What an instrument plays for `seconds`."
+    "Notes that an instrument plays within `seconds`."
 
     instrument: str
     seconds: float
@@ -82,22 +83,24 @@ REGISTER = 18  # keys of a phrase's range
 
 
 def draw_phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Phrase:
-    """A random phrase, drawn with a NumPy generator.
+    """Draw a random phrase with a NumPy generator.
 
     Raises ValueError for an unknown instrument or a length that isn't positive.
     """
-    played = _known(instrument)
+    played = _instrument(instrument)
     if not 0 < seconds < float('inf'):
         raise ValueError(f'a phrase needs a positive length in s; got {seconds}')
     beat, loudness, swell = 60 / rng.uniform(60, 160), rng.uniform(50, 110), rng.uniform(-30, 30)
-    velocity = lambda start: int(np.clip(loudness + swell * (start / seconds - 0.5) + rng.normal(0, 5), 20, 127))
-    draw = _beats if played.keys else _melody
-    notes = draw(rng, played, beat, seconds)
-    return Phrase(instrument, seconds, tuple(Note(start, length, key, velocity(start)) for start, length, key in notes))
+    draw_notes = _draw_beats if played.keys else _draw_melody
+    notes = []
+    for start, length, key in draw_notes(rng, played, beat, seconds):
+        velocity = np.clip(loudness + swell * (start / seconds - 0.5) + rng.normal(0, 5), 20, 127)
+        notes.append(Note(start, length, key, int(velocity)))
+    return Phrase(instrument, seconds, tuple(notes))
 
 
-def _melody(rng, played, beat, seconds):
-    "Start, length and key of each note, chords as notes of one start."
+def _draw_melody(rng, played, beat, seconds):
+    "Draw start, length and key of each note; a chord has several notes with one start."
     base = rng.integers(played.low, played.high - REGISTER + 1)
     scale, root, legato = SCALES[rng.integers(len(SCALES))], rng.integers(12), rng.uniform(0.6, 1)
     keys = [key for key in range(base, base + REGISTER + 1) if (key - root) % 12 in scale]
@@ -112,25 +115,23 @@ def _melody(rng, played, beat, seconds):
     return notes
 
 
-def _beats(rng, played, beat, seconds):
-    "Start, length and key of each hit: a bar of four beats is drawn and repeated, with hits left out."
-    step = beat * rng.choice((0.25, 0.5))
+def _draw_beats(rng, played, beat, seconds):
+    "Draw start, length and key of each hit: a bar of four beats is repeated, with hits left out."
+    step = float(beat * rng.choice((0.25, 0.5)))
     pattern = rng.random((round(4 * beat / step), len(played.keys))) < rng.uniform(0.1, 0.45, len(played.keys))
     pattern[0, rng.integers(len(played.keys))] = True
-    grid = np.arange(0, seconds - 0.05, step)
-    hits = [
-        (start, step, key)
-        for i, start in enumerate(grid)
-        for key, hit in zip(played.keys, pattern[i % len(pattern)])
+    return [
+        (float(start), step, key)
+        for i, start in enumerate(np.arange(0, seconds - 0.05, step))
+        for key, hit in zip(played.keys, pattern[i % len(pattern)], strict=True)
         if hit and (i == 0 or rng.random() > 0.1)
     ]
-    return [(float(start), float(length), key) for start, length, key in hits]
 
 
-def _known(instrument):
-    if instrument not in INSTRUMENTS:
-        raise ValueError(f'instrument "{instrument}" is unknown; there are {", ".join(INSTRUMENTS)}')
-    return INSTRUMENTS[instrument]
+def _instrument(name):
+    if name not in INSTRUMENTS:
+        raise ValueError(f'instrument "{name}" is unknown; there are {", ".join(INSTRUMENTS)}')
+    return INSTRUMENTS[name]
 
 # %% ../../nbs/synthesis/music.ipynb #0000000b
 NATIVE_RATE = 44100
@@ -139,73 +140,80 @@ FADE = 0.02  # s, at the end, where notes may still sound
 PERCUSSION = 9  # MIDI channel
 
 
-def render_phrase(phrase: Phrase, rate: int, played: Instrument | None = None) -> torch.Tensor:
-    """The phrase as sound, `[time]` of `phrase.seconds` at `rate` Hz, level -26 dB; the same samples on every call. `played`: how, in the place of what `INSTRUMENTS` tells of its instrument.
+def render_phrase(phrase: Phrase, rate: int, instrument: Instrument | None = None) -> torch.Tensor:
+    """Render a phrase as sound `[time]` of `phrase.seconds` at `rate` Hz, level -26 dB; always the same samples.
 
+    `instrument`: replaces that of `INSTRUMENTS`.
     Raises ValueError for an unknown instrument, ImportError without the packages tinysoundfont and pretty_midi.
     """
-    synth, channel = _synthesizer(played or _known(phrase.instrument))
-    frames = round(phrase.seconds * NATIVE_RATE)
-    blocks, now = [], 0
-    for at, key, velocity in _events(phrase, frames):
-        if at > now:
-            blocks.append(_generate(synth, at - now))
-        synth.noteon(channel, key, velocity) if velocity else synth.noteoff(channel, key)
-        now = at
-    blocks.append(_generate(synth, frames - now))
-    signal = torch.from_numpy(np.concatenate(blocks))
-    fade = min(round(FADE * NATIVE_RATE), frames)
+    synth, channel = _synthesizer(instrument or _instrument(phrase.instrument))
+    signal = _play(synth, channel, phrase)
+    fade = min(round(FADE * NATIVE_RATE), len(signal))
     signal[-fade:] *= torch.linspace(1, 0, fade)
     return normalize_level(resample(signal, NATIVE_RATE, rate, length=round(phrase.seconds * rate)))
 
 
-def _events(phrase, frames):
-    "Frame, key and velocity (0 ends a note), in order; at one frame, notes end before others begin."
-    notes = [
-        (round(note.start * NATIVE_RATE), round((note.start + note.duration) * NATIVE_RATE), note)
-        for note in phrase.notes
-    ]
-    starts = [(first, note.key, note.velocity) for first, _, note in notes]
-    ends = [(max(last, first + 1), note.key, 0) for first, last, note in notes]
-    return sorted(
-        (event for event in starts + ends if event[0] < frames), key=lambda event: (event[0], event[2] > 0, event[1])
-    )
+def _play(synth, channel, phrase):
+    "Return the phrase at the native rate: between two events, the synthesizer generates the frames that lie there."
+    frames = round(phrase.seconds * NATIVE_RATE)
+    blocks, now = [], 0
+    for frame, key, velocity in _note_events(phrase, frames):
+        if frame > now:
+            blocks.append(_generate(synth, frame - now))
+        if velocity:
+            synth.noteon(channel, key, velocity)
+        else:
+            synth.noteoff(channel, key)
+        now = frame
+    blocks.append(_generate(synth, frames - now))
+    return torch.from_numpy(np.concatenate(blocks))
 
 
-def _synthesizer(played):
-    "A synthesizer set to an instrument, and the channel to play on."
+def _note_events(phrase, frames):
+    "Return frame, key and velocity (0 ends a note) in order; at one frame, notes end before others begin."
+    events = []
+    for note in phrase.notes:
+        start = round(note.start * NATIVE_RATE)
+        end = max(round((note.start + note.duration) * NATIVE_RATE), start + 1)
+        events += [(start, note.key, note.velocity), (end, note.key, 0)]
+    return sorted((event for event in events if event[0] < frames), key=lambda e: (e[0], e[2] > 0, e[1]))
+
+# %% ../../nbs/synthesis/music.ipynb #a0000001
+def _synthesizer(instrument):
+    "Return a synthesizer set to an instrument, and the channel to play on."
     try:
         from tinysoundfont import Synth
     except ImportError:
         raise ImportError('embedded music needs tinysoundfont: pip install --no-deps tinysoundfont') from None
     synth = Synth(samplerate=NATIVE_RATE)
     font = synth.sfload(str(_soundfont()))
-    channel = PERCUSSION if played.keys else 0
-    synth.program_select(channel, font, 128 if played.keys else 0, played.program, bool(played.keys))
+    channel = PERCUSSION if instrument.keys else 0
+    bank = 128 if instrument.keys else 0
+    synth.program_select(channel, font, bank, instrument.program, bool(instrument.keys))
     return synth, channel
 
 
 def _soundfont():
-    "The SoundFont in the package pretty_midi, found without importing it."
+    "Return the path of the SoundFont in the package pretty_midi, without importing it."
     package = importlib.util.find_spec('pretty_midi')
-    if package is None:
+    if package is None or package.origin is None:
         raise ImportError('embedded music needs the SoundFont of pretty_midi: pip install pretty_midi')
     return Path(package.origin).parent / 'TimGM6mb.sf2'
 
 
 def _generate(synth, frames):
-    "The next frames, both channels averaged."
+    "Return the next frames, the mean of both channels."
     return np.frombuffer(bytes(synth.generate(frames)), '<f4').reshape(-1, 2).mean(1)
 
 
-def normalize_level(signal) -> torch.Tensor:
-    "Set the level of a signal to -26 dB, lower where a lone hit would leave the full scale."
+def normalize_level(signal: torch.Tensor) -> torch.Tensor:
+    "Set the level of a signal to -26 dB, or lower where its peak would exceed full scale."
     signal = set_level(signal, LEVEL_DB)
     return signal / max(float(signal.abs().max()) / 0.99, 1)
 
 # %% ../../nbs/synthesis/music.ipynb #00000015
 def write_music_corpus(
-    folder,
+    folder: str | Path,
     rate: int,
     phrases_per_instrument: int,
     seed: int,
@@ -213,29 +221,25 @@ def write_music_corpus(
     held_out: float = 0.15,
     instruments=None,
 ) -> Path:
-    """Write phrases of all instruments, or of those named, to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is
-    given back.
+    """Write phrases to `folder`/audio as FLAC (16 bits, `rate` Hz); return the manifest's path.
 
-    `held_out`: the share of phrases for validation and for test each, one at least. A phrase depends on `seed`,
-    instrument and number alone. The manifest comes last: a folder that has one is whole. Raises ValueError as
-    `split_indices` does, and for an unknown instrument.
+    `held_out`: share of phrases for validation and for test each, one at least. `instruments`: names (default: all).
+    A phrase depends on `seed`, instrument and number alone. The manifest is written last: a folder that has one is
+    complete.
+    Raises ValueError as `split_indices` does, and for an unknown instrument.
     """
-    chosen = [name for name in INSTRUMENTS if instruments is None or name in instruments]
     for name in instruments or ():
-        _known(name)
+        _instrument(name)
     splits, manifest = split_indices(phrases_per_instrument, held_out), Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
     jobs = [
         (name, number, i, split)
         for number, name in enumerate(INSTRUMENTS)
         for i, split in enumerate(splits)
-        if name in chosen
+        if instruments is None or name in instruments
     ]
-    clips = [
-        _write_clip(manifest.parent, rate, seed, seconds, *job)
-        for job in tqdm(jobs, desc='music', unit='phrase', mininterval=1)
-    ]
-    return write_manifest(manifest, clips)
+    progress = tqdm(jobs, desc='music', unit='phrase', mininterval=1)
+    return write_manifest(manifest, [_write_clip(manifest.parent, rate, seed, seconds, *job) for job in progress])
 
 
 def _write_clip(folder, rate, seed, seconds, name, number, i, split):

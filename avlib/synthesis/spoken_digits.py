@@ -14,23 +14,28 @@ from ..corpora.manifest import Clip, write_manifest
 from .speech import VOICES_PER_SPLIT, speak, split_voices
 
 # %% ../../nbs/synthesis/spoken_digits.ipynb #00000004
-def write_digit_corpus(folder, rate: int, voices: dict = VOICES_PER_SPLIT) -> Path:
-    "Speak each digit by each voice and write them to `folder`/audio as FLAC, with a manifest, last, whose path is given back. `voices`: how many a split. Raises ValueError for fewer than two voices a split."
+def write_digit_corpus(folder: str | Path, rate: int, voices: dict[str, int] = VOICES_PER_SPLIT) -> Path:
+    """Speak each digit by each voice and write them to `folder`/audio as FLAC; return the manifest's path.
+
+    `voices`: number of voices by split. The manifest is written last: a folder that has one is complete.
+    Raises ValueError for fewer than two voices a split.
+    """
     manifest = Path(folder) / 'manifest.jsonl'
     manifest.unlink(missing_ok=True)
-    return write_manifest(
-        manifest,
-        [
-            _spoken(manifest.parent, digit, voice, split, rate)
-            for split, chosen in split_voices(voices).items()
-            for voice in chosen
-            for digit in DIGITS
-        ],
-    )
+    clips = [
+        _write_clip(manifest.parent, digit, voice, split, rate)
+        for split, chosen in split_voices(voices).items()
+        for voice in chosen
+        for digit in DIGITS
+    ]
+    return write_manifest(manifest, clips)
 
 
-def add_digits(name: str, root='data/corpora', rate: int = 8000) -> Path:
-    "Make that corpus `root`/`name`, which appears as a whole; returns its manifest. Raises ValueError for a bad name, or one that is taken."
+def add_digits(name: str, root: str | Path = 'data/corpora', rate: int = 8000) -> Path:
+    """Make the corpus `root`/`name`; return its manifest's path. The folder appears only when it is complete.
+
+    Raises ValueError for an invalid name and for one that exists.
+    """
     target = corpus_folder(name, root)
     partial = target.with_name(f'.{name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
@@ -38,7 +43,7 @@ def add_digits(name: str, root='data/corpora', rate: int = 8000) -> Path:
     return partial.rename(target) / 'manifest.jsonl'
 
 
-def _spoken(folder, digit, voice, split, rate):
+def _write_clip(folder, digit, voice, split, rate):
     signal, path = speak(DIGITS[digit], voice, rate), f'audio/{digit}-{voice.id}.flac'
     write_audio(folder / path, signal, rate, bits=16)
     return Clip(
