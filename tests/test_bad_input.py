@@ -1,4 +1,4 @@
-"""What bad input gets: a non-zero status, one line that names the file and the fix, and no output. All by the command line."""
+"""Bad input to the command line: status 1, one line that names the file and the fix, and no output file."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def write(path: Path, signal=None, rate: int = RATE, **options) -> Path:
 
 
 def torn(path: Path, keep: float = 0.5) -> Path:
-    """The same file without its end."""
+    """Cut off the end of a file, and return its path."""
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
     return path
@@ -45,7 +45,7 @@ def broken_at(value: float):
 
 
 def model(folder: Path, change) -> Path:
-    """A copy of the model in the package, with `change(weights, card)` done to its files."""
+    """Copy the packaged model, and apply `change(weights, card)` to the copied files."""
     folder.mkdir()
     weights, card = folder / 'model.safetensors', folder / 'model.json'
     shutil.copy(ROOT / f'avlib/weights/{MODEL}.safetensors', weights)
@@ -60,19 +60,19 @@ def flip_a_bit(weights, card):
     weights.write_bytes(content)
 
 
-def forget(*fields):
+def remove_fields(*fields):
     def change(weights, card):
-        told = json.loads(card.read_text())
-        card.write_text(json.dumps({name: value for name, value in told.items() if name not in fields}))
+        entries = json.loads(card.read_text())
+        card.write_text(json.dumps({name: value for name, value in entries.items() if name not in fields}))
 
     return change
 
 
 def corpus(root: Path, name: str, change=lambda rows: None) -> Path:
-    """A corpus of six clips in `root`, its manifest's rows changed by `change(rows)`; returns the manifest."""
+    """Write a corpus of six clips to `root`, with its manifest's rows changed by `change(rows)`; return the manifest."""
     clips = [('train', 'ann'), ('train', 'bob'), ('valid', 'cid'), ('valid', 'dan'), ('test', 'eve'), ('test', 'fay')]
-    told = {'sample_rate': RATE, 'frames': RATE, 'labels': ['speech']}
-    rows = [{'id': who, 'split': split, 'path': f'{who}.wav', 'speaker': who, **told} for split, who in clips]
+    common = {'sample_rate': RATE, 'frames': RATE, 'labels': ['speech']}
+    rows = [{'id': name, 'split': split, 'path': f'{name}.wav', 'speaker': name, **common} for split, name in clips]
     for row in rows:
         write(root / name / row['path'], noise(seed=ord(row['id'][0])))
     change(rows)
@@ -82,14 +82,14 @@ def corpus(root: Path, name: str, change=lambda rows: None) -> Path:
 
 
 def takes(folder: Path) -> Path:
-    """A folder of recordings, three speakers with four each."""
+    """Write a folder of recordings, three speakers with four each."""
     for speaker in ('ann', 'bob', 'eve'):
         for i in range(4):
             write(folder / f'yes_{speaker}_{i}.wav', noise(1, i))
     return folder
 
 
-def lay_out_sounds(folder: Path) -> None:
+def write_sounds(folder: Path) -> None:
     (folder / 'folder.wav').mkdir()
     (folder / 'empty.wav').touch()
     (folder / 'words.wav').write_text('not a sound but a sentence\n' * 100)
@@ -103,16 +103,16 @@ def lay_out_sounds(folder: Path) -> None:
     write(folder / 'odd.wav', rate=65537)
 
 
-def lay_out_models(folder: Path) -> None:
+def write_models(folder: Path) -> None:
     model(folder / 'flipped', flip_a_bit)
     model(folder / 'short', lambda weights, card: torn(weights))
     model(folder / 'bare', lambda weights, card: card.unlink())
     model(folder / 'cut', lambda weights, card: torn(card))
-    model(folder / 'vague', forget('settings'))
-    model(folder / 'rateless', forget('rate'))
+    model(folder / 'vague', remove_fields('settings'))
+    model(folder / 'rateless', remove_fields('rate'))
 
 
-def lay_out_corpora(folder: Path) -> None:
+def write_corpora(folder: Path) -> None:
     for name in ('params.yaml', 'dvc.yaml'):
         shutil.copy(ROOT / name, folder)
     root = folder / 'corpora'
@@ -160,12 +160,12 @@ def repro(*options: str) -> list:
     return [sys.executable, '-m', 'avlib.reproduction.repro', *options]
 
 
-FULL_DISK = {  # what is written there must fail; the words name the file and the fix
+FULL_DISK = {  # writing must fail; the words name the file and the fix
     'separating into wav': (separate('good.wav'), 'good-', 'disk is full'),
     'separating into flac': (separate('good.wav', '--suffix', 'flac'), 'good-', 'disk is full'),
     'adding a corpus': (add('takes'), 'yes_', 'disk is full'),
 }
-CASES = {  # a command, and the words that its message must have
+CASES = {  # a command, and words that its message must contain
     'missing': (separate('nowhere.wav'), 'nowhere.wav', 'check the path'),
     'empty': (separate('empty.wav'), 'empty.wav', 'is empty'),
     'truncated wav': (separate('torn.wav'), 'torn.wav', 'is truncated', 'copy or record it again'),
@@ -223,7 +223,7 @@ CASES = {  # a command, and the words that its message must have
     'name off the pattern': (add('stray-takes'), 'somehow.wav', 'does not match', 'rename it'),
     **FULL_DISK,
 }
-# beside the message, a line for each file
+# cases whose message has a line for each file, too
 LISTING = {'clip missing', 'clip of another length', 'bad file among good ones', 'name off the pattern'}
 
 
@@ -233,15 +233,15 @@ def fill_disk():
 
 @pytest.fixture(scope='module')
 def bench(tmp_path_factory) -> Path:
-    """A folder with all that is bad."""
+    """Write all bad files to a folder."""
     folder = tmp_path_factory.mktemp('bad')
-    for lay_out in (lay_out_sounds, lay_out_models, lay_out_corpora):
-        lay_out(folder)
+    for write_files in (write_sounds, write_models, write_corpora):
+        write_files(folder)
     return folder
 
 
 def execute(bench: Path, name: str) -> subprocess.CompletedProcess:
-    """Run one case; its output folder is `out` and its name."""
+    """Run one case, with the output folder `out NAME`."""
     command = [part.replace('OUT', f'out {name}') for part in CASES[name][0]]
     return subprocess.run(
         command,
@@ -255,29 +255,32 @@ def execute(bench: Path, name: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope='module')
 def outcomes(bench, request) -> dict:
-    """What the chosen cases printed; they run side by side, as each spends its time on importing."""
+    """Run the chosen cases in parallel, because each spends its time on imports; return their results by name."""
     items = [item for item in request.session.items if item.fspath == request.fspath and hasattr(item, 'callspec')]
     chosen = {item.callspec.params['name'] for item in items}
     before = snapshot(bench)
     with ThreadPoolExecutor(3) as pool:
-        done = dict(zip(chosen, pool.map(lambda name: execute(bench, name), chosen)))
+        done = {
+            name: result
+            for name, result in zip(chosen, pool.map(lambda name: execute(bench, name), chosen), strict=True)
+        }
     return done | {'before': before}
 
 
 def snapshot(folder: Path) -> dict:
-    """Every file outside the output folders, with its content."""
+    """Return the content of every file outside the output folders."""
     paths = [path for path in folder.rglob('*') if not path.relative_to(folder).parts[0].startswith('out ')]
     return {path: path.read_bytes() for path in paths if path.is_file()}
 
 
 def message(stderr: str) -> list[str]:
-    """Lines of an error output without the progress bars."""
+    """Return the lines of an error output without progress bars."""
     return [line for line in re.split('[\r\n]', stderr) if line.strip() and not BAR.search(line)]
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_says_what_is_wrong_and_leaves_nothing(bench, outcomes, name):
-    """A user sees which file it is and what to do about it; a script sees the status; the disk is as before."""
+def test_names_the_error_and_writes_nothing(bench, outcomes, name):
+    """A user reads the file and the fix, a script the status, and no file is left."""
     ran, (_, *words) = outcomes[name], CASES[name]
     assert ran.returncode == 1 and ran.stdout == '', ran.stdout
     first, *more = message(ran.stderr)
@@ -288,13 +291,13 @@ def test_says_what_is_wrong_and_leaves_nothing(bench, outcomes, name):
     assert not [path for path in (bench / f'out {name}').rglob('*') if path.is_file()]
 
 
-def test_touches_nothing_that_was_there(bench, outcomes):
-    """Neither the recordings, nor models, nor corpora, nor anything beside them."""
+def test_changes_no_existing_file(bench, outcomes):
+    """Recordings, models and corpora are as before."""
     assert snapshot(bench) == outcomes['before']
 
 
-def test_skips_bad_files_when_told_to(bench):
-    """`--skip-bad` lists what it leaves out, and makes a corpus of the rest that `data check` finds whole."""
+def test_skip_bad_leaves_out_bad_files(bench):
+    """`--skip-bad` lists the bad files, and makes a corpus of the others without problems."""
     command = [part.replace('OUT', 'skipped') for part in add('torn-takes', '--skip-bad')]
     added = subprocess.run(command, cwd=bench, env=environment(ROOT), capture_output=True, text=True)
     assert added.returncode == 0, added.stderr
@@ -306,11 +309,14 @@ def test_skips_bad_files_when_told_to(bench):
 
 
 def test_adds_a_corpus_once(bench):
-    """A name that is taken is refused, and the corpus that has it stays as it is."""
+    """A second corpus of the same name is an error, and the first one stays unchanged."""
     command = [part.replace('OUT', 'once') for part in add('takes')]
-    go = lambda: subprocess.run(command, cwd=bench, env=environment(ROOT), capture_output=True, text=True)
-    assert go().returncode == 0
+
+    def run_add():
+        return subprocess.run(command, cwd=bench, env=environment(ROOT), capture_output=True, text=True)
+
+    assert run_add().returncode == 0
     before = {path: path.read_bytes() for path in (bench / 'once').rglob('*') if path.is_file()}
-    again = go()
+    again = run_add()
     assert again.returncode == 1 and 'once/new exists' in again.stderr and 'overwrite' in again.stderr
     assert {path: path.read_bytes() for path in (bench / 'once').rglob('*') if path.is_file()} == before

@@ -11,7 +11,7 @@ from avlib.datasets.base import PreparedData
 from avlib.datasets.mixtures import MixtureSettings
 from avlib.datasets.moving_pairs import MovingPairs
 from avlib.training.registry import build_method, resolve
-from avlib.training.experiments import Experiment, initial_method
+from avlib.training.experiment_setup import Experiment, initial_method
 from avlib.training.trainer import TrainSettings
 
 PARAMS = yaml.safe_load((Path(__file__).parent.parent / 'params.yaml').read_text())

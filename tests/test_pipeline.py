@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 
 from avlib.reproduction.pipeline import build_pipeline
 from avlib.reproduction.schedule import stage_instances
-from avlib.training.experiments import Experiment, training_data
+from avlib.training.experiment_setup import Experiment, training_data
 from avlib.training.registry import build_method
 from avlib.training.settings import read_params, select_experiments
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run, write_pipeline

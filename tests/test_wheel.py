@@ -34,7 +34,7 @@ LARGEST_WEIGHTS = 5 * 2**20
 
 
 def run(*command, cwd: Path) -> str:
-    """What the command prints; a failure shows all of it. HOME is kept for pip's cache, Python's own variables aren't."""
+    """Run a command and return its output. HOME is kept for pip's cache, Python's own variables are removed."""
     ran = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
@@ -49,7 +49,7 @@ def run(*command, cwd: Path) -> str:
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory) -> Path:
-    """The wheel built from a clean copy of what is shipped, no build folder of earlier days beside it."""
+    """Build the wheel from a clean copy of the shipped files, without an old build folder."""
     tree = tmp_path_factory.mktemp('tree')
     for name in SHIPPED:
         source = ROOT / name
@@ -76,7 +76,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def environment(wheel, tmp_path_factory):
-    """An empty environment in which pip found everything from the wheel's own metadata; versions as in the lock file."""
+    """Install the wheel by its own metadata into an empty environment, with the versions of the lock file."""
     folder = tmp_path_factory.mktemp('empty') / 'venv'
     venv.create(folder, with_pip=True)
     run(
@@ -113,7 +113,7 @@ def test_wheel_holds_library_weights_and_metadata(wheel):
     assert required == CORE
 
 
-def test_wheel_pulls_what_separation_needs_and_no_more(environment):
+def test_wheel_installs_only_what_separation_needs(environment):
     listed = run(environment / 'bin/python', '-m', 'pip', 'list', '--format=freeze', cwd=environment)
     names = {line.split('==')[0].lower().replace('_', '-') for line in listed.splitlines() if '==' in line}
     assert CORE <= names
@@ -121,7 +121,7 @@ def test_wheel_pulls_what_separation_needs_and_no_more(environment):
 
 
 @pytest.mark.parametrize('suffix, rate, channels', [('wav', 44100, 2), ('flac', 8000, 1)])
-def test_installed_alone_it_separates_a_file(environment, tmp_path, suffix, rate, channels):
+def test_installed_wheel_separates_a_file(environment, tmp_path, suffix, rate, channels):
     noise = 0.1 * np.random.default_rng(0).standard_normal((rate + 7, channels))
     soundfile.write(tmp_path / f'mix.{suffix}', noise, rate)
     weights = environment.glob('lib/python*/site-packages/avlib/weights/*.safetensors')
@@ -134,7 +134,7 @@ def test_installed_alone_it_separates_a_file(environment, tmp_path, suffix, rate
         assert (info.samplerate, info.channels, info.frames) == (rate, channels, len(noise))
 
 
-def test_installed_alone_it_answers_queries(environment, tmp_path):
+def test_installed_wheel_separates_by_queries(environment, tmp_path):
     soundfile.write(tmp_path / 'song.wav', 0.1 * np.random.default_rng(0).standard_normal(8000), 8000)
     run(
         environment / 'bin/avlib',

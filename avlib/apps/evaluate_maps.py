@@ -161,7 +161,7 @@ def score_maps(
         if not kind:
             target = box_map(benchmark.boxes[video], FRAME_SIZE, benchmark.annotators)
             masks = torch.stack([predict_pixels(localization_map, area, threshold), prior])
-            (iou, prior_iou), size = consensus_iou(masks, target).tolist(), size_group(target)
+            (iou, prior_iou), size = consensus_iou(masks, target).tolist(), str(size_group(target))
         scores.append(FrameScore(iou, prior_iou, map_confidence(localization_map, confidence), size, kind))
     return scores
 

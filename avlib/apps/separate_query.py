@@ -72,10 +72,9 @@ def trim_silence(recording: torch.Tensor) -> torch.Tensor:
 
 # %% ../../nbs/apps/separate_query.ipynb #0000001b
 class QuerySession:
-    """Separates the windows of one recording by queries, and averages level, agreement and presence over them.
+    """Separate the windows of one recording by queries, and average level, agreement and presence over them.
 
-    `card`: the model's, with the `labels` of its training data and the calibration of `presence`.
-    """
+    `card`: the model's, with `labels` and the calibration of `presence`."""
 
     def __init__(self, method: QuerySeparator, queries: list[str], card: dict):
         self.method, self.queries = method, queries

@@ -8,176 +8,168 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..io.files import write_json
+from ..corpora.links import read_link, read_mixtures, sample_evenly, write_mixtures
 from ..corpora.manifest import ManifestError, read_manifest, write_manifest
-from .mixtures_of_mixtures import DOMAINS
-from .mixtures import Corpus, FrozenMixtures, MixtureSettings, freeze_mixtures
 from ..corpora.speech_layouts import PublishedMixture
-from .published_mixtures import PublishedMixtures
-from ..corpora.links import read_link, read_mixtures, sample_evenly, write_mixtures, spatialized_mixtures
 from .base import PreparedFolder
+from .mixtures import Corpus, FrozenMixtures, MixtureSettings, freeze_mixtures
+from .mixtures_of_mixtures import DOMAINS
+from .published_mixtures import PublishedMixtures
 from .room_bank import RoomBank, write_room_bank
 from ..dsp.rooms import RoomSettings
+from ..io.files import write_json
 
 # %% ../../nbs/datasets/prepared.ipynb #00000005
-SPLIT_SEEDS = {'train': 0, 'valid': 1, 'test': 2}  # the three banks hold different rooms
+SPLIT_SEEDS = {'train': 0, 'valid': 1, 'test': 2}  # the rooms of the three banks differ
 
 
 @dataclass(frozen=True)
 class PreparedCorpus(PreparedFolder):
-    """A prepared corpus of clips or mixtures.
+    """Prepared corpus of clips or mixtures.
 
-    Its card has `rate` in Hz, `manifest` (of a corpus of clips), numbers of clips, hours, speakers, `rooms`.
-    Raises ManifestError, or ValueError for rooms, that names the missing file and says to prepare again.
+    Its card has `rate` in Hz, the `manifest` of a corpus of clips, numbers of clips, hours and speakers, and `rooms`.
+    Raises ManifestError, or ValueError for rooms, where a file is missing.
     """
 
     @property
     def stereo(self) -> Path:
-        "Where the corpus' stereo scenes lie, if they are prepared."
+        "Folder of the stereo scenes of the corpus."
         return self.folder.with_name(f'{self.folder.name}-stereo')
 
     @property
     def mixed(self) -> bool:
-        "Whether the corpus came as mixtures."
+        "Whether the corpus was published as mixtures."
         return 'manifest' not in self.card
 
     @property
     def has_references(self) -> bool:
-        "Whether there are references to learn from and to judge by."
+        "Whether the sources of the mixtures are known, as references for training and evaluation."
         return not self.mixed or (self.folder / 'mixtures-anechoic.jsonl').is_file()
 
     def corpus(self, split: str, rate: int | None = None) -> Corpus:
-        "The clips of a split, at `rate` Hz (default: that of the frozen mixtures)."
+        "Return the clips of a split, at `rate` Hz (default: that of the frozen mixtures)."
         return Corpus(self.folder / self.card['manifest'], split, rate or self.rate, self.card.get('home'))
 
     def rooms(self, split: str) -> RoomBank:
-        "The bank of rooms of a split; no room is in two of them."
+        "Return the bank of rooms of a split; the banks share no room."
         return RoomBank(self.folder / f'rooms-{split}.safetensors')
 
     def mixtures(self, split: str, reverberant: bool) -> tuple[list[PublishedMixture], RoomBank | None]:
-        "Of a corpus that came mixed: its mixtures in a domain, and the rooms they are to be heard in, where they do not come reverberant."
-        own = self.folder / 'mixtures-reverberant.jsonl'
-        if reverberant and own.is_file():
-            return read_mixtures(own, split), None
+        "Return the published mixtures of a domain, and rooms to place them in if they were published without any."
+        published = self.folder / 'mixtures-reverberant.jsonl'
+        if reverberant and published.is_file():
+            return read_mixtures(published, split), None
         return read_mixtures(self.folder / 'mixtures-anechoic.jsonl', split), self.rooms(split) if reverberant else None
 
     def spatialized(self, split: str, domain: str) -> list[PublishedMixture]:
-        "Of the spatialized WSJ0-2mix, and of stereo recordings of your own: its mixtures of several channels. Raises ManifestError where the corpus was prepared without."
-        return read_mixtures(
-            self.folder / f'mixtures-{"reverberant" if domain == "reverberant" else "spatialized"}.jsonl', split
-        )
+        """Return the mixtures of several channels: of the spatialized WSJ0-2mix, or of a user's stereo recordings.
 
-    def frozen(self, split: str, domain: str = 'anechoic'):
-        "The mixtures that `valid` or `test` are judged on, in a domain: `{'id', 'sources': [source, time], 'speakers'}` each."
+        Raises ManifestError where the corpus has none.
+        """
+        name = 'reverberant' if domain == 'reverberant' else 'spatialized'
+        return read_mixtures(self.folder / f'mixtures-{name}.jsonl', split)
+
+    def frozen(self, split: str, domain: str = 'anechoic') -> FrozenMixtures | PublishedMixtures:
+        "Return the mixtures for validation or test in a domain: `{'id', 'sources': [source, time], 'speakers'}` each."
         if domain not in DOMAINS:
             raise ManifestError(f'a domain is one of {", ".join(DOMAINS)}; got "{domain}"')
         reverberant = domain == 'reverberant'
         if self.mixed:
             return PublishedMixtures(*self.mixtures(split, reverberant))
-        return FrozenMixtures(
-            self.corpus(split), self.folder / f'{split}.jsonl', self.rooms(split) if reverberant else None
-        )
+        rooms = self.rooms(split) if reverberant else None
+        return FrozenMixtures(self.corpus(split), self.folder / f'{split}.jsonl', rooms)
 
     @property
     def domains(self) -> list[str]:
-        "In which domains its mixtures can be judged."
+        "Domains of the frozen mixtures that have references."
         if not self.has_references:
             return []
-        return (
-            list(DOMAINS)
-            if any((self.folder / file).is_file() for file in ('mixtures-reverberant.jsonl', 'rooms-test.safetensors'))
-            else list(DOMAINS[:1])
-        )
+        files = ('mixtures-reverberant.jsonl', 'rooms-test.safetensors')
+        reverberant = any((self.folder / file).is_file() for file in files)
+        return list(DOMAINS) if reverberant else ['anechoic']
 
 # %% ../../nbs/datasets/prepared.ipynb #00000007
-def prepare_corpus(folder, corpus: str, settings: dict, source) -> PreparedCorpus:
-    """Freeze or list mixtures, simulate rooms, and write the card, last. `settings`: as `prepare` in params.yaml has them for a profile. `source`: a manifest, or a folder with a link.
+def prepare_corpus(folder: str | Path, corpus: str, settings: dict, source: str | Path) -> PreparedCorpus:
+    """Freeze or list mixtures, simulate rooms, and finally write the card.
 
-    Raises ManifestError where a split that is needed is missing, or a file.
+    `settings`: those of `prepare` in params.yaml for a profile. `source`: a manifest, or a folder with a link.
+    Raises ManifestError for a missing split or file.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for left in [folder / 'card.json', *folder.glob('mixtures-*.jsonl'), *folder.glob('rooms-*.safetensors')]:
-        left.unlink(missing_ok=True)
+    for leftover in [folder / 'card.json', *folder.glob('mixtures-*.jsonl'), *folder.glob('rooms-*.safetensors')]:
+        leftover.unlink(missing_ok=True)
     link = read_link(source)
     rooms = settings.get('rooms', {}) if not link or link.has_sources else {}
-    card = (
-        _list_mixtures(folder, link, settings)
-        if link and link.has_mixtures
-        else _freeze(folder, link, settings, source)
-    )
+    if link and link.has_mixtures:
+        card = _list_mixtures(folder, link, settings)
+    else:
+        card = _freeze_splits(folder, link, settings, source)
     if rooms and not (folder / 'mixtures-reverberant.jsonl').is_file():
-        _simulate(folder, rooms, 3 if link and link.options.get('noisy') else 2, card['rate'], settings['seed'])
+        sources = 3 if link and link.options.get('noisy') else 2
+        _simulate_rooms(folder, rooms, sources, card['rate'], settings['seed'])
     write_json(folder / 'card.json', {'corpus': corpus, **({'rooms': rooms} if rooms else {}), **card})
     return PreparedCorpus(folder)
 
 
-def _simulate(folder, rooms, sources, rate, seed):
+def _simulate_rooms(folder, rooms, sources, rate, seed):
+    ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in rooms['ranges'].items()}
     try:
-        ranges = RoomSettings(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in rooms['ranges'].items()}
-        )
+        room_settings = RoomSettings(**ranges)
     except TypeError as error:
         raise ValueError(f'rooms in params.yaml: {error}') from error
-    if set(rooms['count']) != set(SPLIT_SEEDS):
+    counts = rooms['count']
+    if set(counts) != set(SPLIT_SEEDS):
         raise ValueError(
-            f'prepare in params.yaml: rooms are counted for {", ".join(SPLIT_SEEDS)}; got {", ".join(rooms["count"])}'
+            f'prepare in params.yaml: expected numbers of rooms for {", ".join(SPLIT_SEEDS)}; got {", ".join(counts)}'
         )
-    for split, count in rooms['count'].items():
-        write_room_bank(
-            folder / f'rooms-{split}.safetensors', ranges, count, sources, rate, seed + 1000 * SPLIT_SEEDS[split]
-        )
+    for split, count in counts.items():
+        path = folder / f'rooms-{split}.safetensors'
+        write_room_bank(path, room_settings, count, sources, rate, seed + 1000 * SPLIT_SEEDS[split])
 
-
-def _list_mixtures(folder, link, settings):
-    found = link.items()
-    for domain, listed in (
-        ('anechoic', found if link.has_sources else []),
-        ('reverberant', spatialized_mixtures(link, 'reverb')),
-        ('spatialized', spatialized_mixtures(link, 'anechoic')),
-    ):
-        kept = (
-            listed
-            if domain == 'spatialized'
-            else [
-                m
-                for split, count in (('train', len(listed)), ('valid', settings['valid']), ('test', settings['test']))
-                for m in sample_evenly([m for m in listed if m.split == split], count)
-            ]
-        )
-        if kept:
-            write_mixtures(folder / f'mixtures-{domain}.jsonl', kept)
+# %% ../../nbs/datasets/prepared.ipynb #0000000d
+def _list_mixtures(folder, link, settings) -> dict:
+    "Write lists of published mixtures and return the entries of the card."
+    items = link.items()
+    lists = {
+        'anechoic': _sample_splits(items if link.has_sources else [], settings),
+        'reverberant': _sample_splits(link.spatialized_mixtures('reverb'), settings),
+        'spatialized': link.spatialized_mixtures('anechoic'),
+    }
+    for domain, mixtures in lists.items():
+        if mixtures:
+            write_mixtures(folder / f'mixtures-{domain}.jsonl', mixtures)
     return {
-        'rate': found[0].rate,
-        'clips': len(found),
-        'hours': round(sum(m.frames / m.rate for m in found) / 3600, 2),
-        'speakers': len({s for m in found for s in m.speakers}),
+        'rate': items[0].rate,
+        'clips': len(items),
+        'hours': round(sum(mixture.frames / mixture.rate for mixture in items) / 3600, 2),
+        'speakers': len({speaker for mixture in items for speaker in mixture.speakers}),
     }
 
 
-def _freeze(folder, link, settings, source):
-    manifest, home = (
-        (write_manifest(folder / 'manifest.jsonl', link.items()), link.clips_folder) if link else (Path(source), None)
-    )
+def _sample_splits(mixtures, settings):
+    counts = {'train': len(mixtures), 'valid': settings['valid'], 'test': settings['test']}
+    samples = []
+    for split, count in counts.items():
+        samples += sample_evenly([mixture for mixture in mixtures if mixture.split == split], count)
+    return samples
+
+
+def _freeze_splits(folder, link, settings, source) -> dict:
+    "Freeze mixtures of single voices and return the entries of the card."
+    manifest = write_manifest(folder / 'manifest.jsonl', link.items()) if link else Path(source)
+    home = link.clips_folder if link else None
     clips = read_manifest(manifest, check_files=link is None)
-    if lacking := sorted({'train', 'valid', 'test'} - {clip.split for clip in clips}):
+    if missing := sorted(set(SPLIT_SEEDS) - {clip.split for clip in clips}):
         raise ManifestError(
-            f'{manifest}: a corpus needs clips for training, validation and test; there are none for {", ".join(lacking)}'
+            f'{manifest}: a corpus needs clips for training, validation and test; there are none for '
+            f'{", ".join(missing)}'
         )
-    mixtures, rooms = (
-        MixtureSettings(rate=settings['rate'], seconds=settings['seconds']),
-        settings.get('rooms', {}).get('count', {}),
-    )
+    mixtures = MixtureSettings(rate=settings['rate'], seconds=settings['seconds'])
+    rooms = settings.get('rooms', {}).get('count', {})
     for split in ('valid', 'test'):
-        freeze_mixtures(
-            Corpus(manifest, split, settings['rate'], home),
-            split,
-            settings[split],
-            mixtures,
-            settings['seed'],
-            folder / f'{split}.jsonl',
-            rooms.get(split, 1),
-        )
+        corpus, path = Corpus(manifest, split, settings['rate'], home), folder / f'{split}.jsonl'
+        freeze_mixtures(corpus, split, settings[split], mixtures, settings['seed'], path, rooms.get(split, 1))
     return {
         'manifest': os.path.relpath(manifest, folder),
         **({'home': home} if home else {}),

@@ -12,24 +12,19 @@ from ..dsp.assignment import best_assignment
 # %% ../../nbs/methods/base.ipynb #0000000d
 def group_weights(module: nn.Module, scales: dict[str, float]) -> list[dict]:
     "Group the weights of a module by the submodules that `scales` names; all others form a group of scale 1."
-    groups: dict[str | None, list] = {}
+    groups: dict[str, list] = {}  # '' holds the weights of no named part
     for name, weight in module.named_parameters():
-        part = next((part for part in scales if name.startswith(f'{part}.')), None)
+        part = next((part for part in scales if name.startswith(f'{part}.')), '')
         groups.setdefault(part, []).append(weight)
     return [{'params': weights, 'scale': scales.get(part, 1.0)} for part, weights in groups.items()]
 
 # %% ../../nbs/methods/base.ipynb #00000004
 class Method(nn.Module):
-    """Base class of all trainable methods.
+    "Base class of all trainable methods. `settings` is an instance of `settings_class`."
 
-    `settings_class`: a dataclass that checks itself; `settings`: an instance of it.
-    `training_only`: settings that switch off the parts that only training needs.
-    `needs_calibration`: whether `calibrate` has to be called after training.
-    """
-
-    settings_class: type = dict
-    training_only: dict = {}
-    needs_calibration: bool = False
+    settings_class: type = dict  # a dataclass that checks itself
+    training_only: dict = {}  # settings that switch off the parts that only training needs
+    needs_calibration: bool = False  # whether `calibrate` has to be called after training
 
     def __init__(self, settings):
         super().__init__()

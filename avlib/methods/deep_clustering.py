@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['MIN_MAGNITUDE', 'SPREAD_DB', 'weighted_dc_loss', 'magnitude_weight', 'DeepClusteringSettings', 'log_features',
-           'check_targets', 'cluster_bins', 'DeepClustering']
+           'batch_loss', 'cluster_bins', 'DeepClustering']
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000002
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from .base import Separator
 from ..models.blstm import DeepClusteringNet
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000005
-def weighted_dc_loss(embedding, labels, weight) -> torch.Tensor:
+def weighted_dc_loss(embedding: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Return the weighted deep clustering loss `[batch]`, which compares the affinities of embeddings and labels.
 
     `embedding [batch, bin, dimension]`; `labels [batch, bin, source]`, one-hot; `weight [batch, bin]`, 0 or more.
@@ -103,8 +103,21 @@ def log_features(spectrum: torch.Tensor) -> torch.Tensor:
     return 20 * torch.log10(spectrum.abs() + MIN_MAGNITUDE) / SPREAD_DB
 
 
-def check_targets(labels: torch.Tensor, confidence: torch.Tensor, shape, sources: int):
-    "Raise ValueError unless labels and confidence have the spectrogram's shape, and labels are numbers of sources."
+def batch_loss(
+    embedding: torch.Tensor, magnitude: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor, sources: int
+) -> torch.Tensor:
+    """Return the weighted loss `[B]` of embeddings `[B, bin, frame, dimension]`.
+
+    `magnitude` of the bins, `labels` (numbers of `sources` sources), `confidence`: `[B, bin, frame]`.
+    Raises ValueError for other shapes and labels. Source: Seetharaman et al. 2019, eq. 8.
+    """
+    _check_targets(labels, confidence, embedding.shape[:-1], sources)
+    one_hot = nn.functional.one_hot(labels.long(), sources).float()
+    weight = confidence.float() * magnitude_weight(magnitude)
+    return weighted_dc_loss(embedding.flatten(1, 2), one_hot.flatten(1, 2), weight.flatten(1))
+
+
+def _check_targets(labels, confidence, shape, sources):
     if not shape == labels.shape == confidence.shape:
         raise ValueError(
             f'labels and confidence must be {list(shape)}, like the spectrogram; '
@@ -155,23 +168,17 @@ class DeepClustering(Separator):
 
     def loss(self, batch: dict) -> dict:
         "Return the mean weighted loss (eq. 8) over the batch as `total`."
-        mixture, labels, confidence = batch['mixture'], batch['labels'], batch['confidence']
-        embedding = self.embed(mixture).float()
-        check_targets(labels, confidence, embedding.shape[:-1], self.settings.sources)
-        sources = nn.functional.one_hot(labels.long(), self.settings.sources).float()
+        embedding = self.embed(batch['mixture']).float()
         with torch.autocast(embedding.device.type, enabled=False):  # sums over all bins need single precision
-            weight = confidence.float() * magnitude_weight(self.spectrum(mixture).abs())
-            loss = weighted_dc_loss(embedding.flatten(1, 2), sources.flatten(1, 2), weight.flatten(1))
+            magnitude = self.spectrum(batch['mixture']).abs()
+            loss = batch_loss(embedding, magnitude, batch['labels'], batch['confidence'], self.settings.sources)
         return {'total': loss.mean()}
 
     def separate(self, mixture: torch.Tensor) -> torch.Tensor:
         "Return estimates `[..., source, T]` that add up to the mixture `[..., T]`; a silent mixture gives silence."
         flat = mixture.reshape(-1, mixture.shape[-1])
         spectrum = self.spectrum(flat)
-        masks = nn.functional.one_hot(self.cluster(flat, spectrum.abs()), self.settings.sources).movedim(-1, 1)
+        labels = cluster_bins(self.embed(flat), spectrum.abs(), self.settings)
+        masks = nn.functional.one_hot(labels, self.settings.sources).movedim(-1, 1)
         estimates = istft(masks * spectrum[:, None], self.settings.n_fft, self.settings.hop, mixture.shape[-1])
         return estimates.view(*mixture.shape[:-1], *estimates.shape[1:])
-
-    def cluster(self, mixture: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-        "Return the group of every bin, `[B, bin, frame]`, of mixtures `[B, T]` with these magnitudes."
-        return cluster_bins(self.embed(mixture), magnitude, self.settings)

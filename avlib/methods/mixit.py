@@ -19,7 +19,7 @@ from .base import Separator
 from ..models.tdcn import TDCN
 
 # %% ../../nbs/methods/mixit.ipynb #00000005
-def thresholded_snr(reference_energy, error_energy, snr_max: float = 30.0):
+def thresholded_snr(reference_energy: torch.Tensor, error_energy: torch.Tensor, snr_max: float = 30.0) -> torch.Tensor:
     """Return the negative thresholded SNR in dB, from energies of any shape; 0 where the reference is silent.
 
     `reference_energy`: `‖y‖²`; `error_energy`: `‖y − ŷ‖²`; `snr_max` in dB. Source: MixIT, eq. 2.
@@ -35,13 +35,17 @@ def energy(signal: torch.Tensor) -> torch.Tensor:
     return signal.square().sum(-1)
 
 # %% ../../nbs/methods/mixit.ipynb #00000009
-def zero_source_loss(estimate_energy, mixture_energy, snr_max: float = 30.0):
+def zero_source_loss(
+    estimate_energy: torch.Tensor, mixture_energy: torch.Tensor, snr_max: float = 30.0
+) -> torch.Tensor:
     "Return the loss in dB of estimates matched with silence, from energies of one shape. Source: MixIT, eq. 7."
     tau = 10 ** (-snr_max / 10)
     return 10 * torch.log10(estimate_energy + tau * mixture_energy)
 
 
-def pair_loss(references, estimates, snr_max: float, mixture=None):
+def pair_loss(
+    references: torch.Tensor, estimates: torch.Tensor, snr_max: float, mixture: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the loss `[..., M]` of each reference with the estimate of the same index, `[..., M, T]` both.
 
     A `mixture [..., T]` adds eq. 7 where references are silent.
@@ -53,7 +57,9 @@ def pair_loss(references, estimates, snr_max: float, mixture=None):
     return torch.where(y == 0, zero_source_loss(energy(estimates), energy(mixture)[..., None], snr_max), loss)
 
 
-def pit_loss(references, estimates, snr_max: float = 30.0, mixture=None):
+def pit_loss(
+    references: torch.Tensor, estimates: torch.Tensor, snr_max: float = 30.0, mixture: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the permutation invariant loss in dB, exact for any number M of sources, and the permutation.
 
     `references`, `estimates`: `[..., M, T]`. A `mixture [..., T]` adds eq. 7 where references are silent.
@@ -71,7 +77,9 @@ def pit_loss(references, estimates, snr_max: float = 30.0, mixture=None):
     return pair_loss(references, matched, snr_max, mixture).sum(-1), permutation
 
 # %% ../../nbs/methods/mixit.ipynb #00000025
-def pairwise_loss(references, estimates, snr_max: float, mixture=None):
+def pairwise_loss(
+    references: torch.Tensor, estimates: torch.Tensor, snr_max: float, mixture: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the losses of all pairs, `[..., reference, estimate]`, of signals `[..., M, T]`.
 
     They follow from inner products, by `‖y − ŷ‖² = ‖y‖² − 2⟨y, ŷ⟩ + ‖ŷ‖²`.
@@ -97,7 +105,9 @@ def _check_pair(name, references, estimates):
             raise ValueError(f'{label} hold NaN or infinity')
 
 # %% ../../nbs/methods/mixit.ipynb #0000000e
-def mixit_loss(mixtures, estimates, snr_max: float = 30.0, search: str = 'exact'):
+def mixit_loss(
+    mixtures: torch.Tensor, estimates: torch.Tensor, snr_max: float = 30.0, search: str = 'exact'
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mixture invariant loss in dB, for any numbers N of mixtures and M of estimates, and the assignment.
 
     `mixtures`: `[..., N, T]`; `estimates`: `[..., M, T]`.
@@ -128,7 +138,7 @@ def _find_assignment(mixtures, estimates, snr_max, search):
 SEARCHES = ('exact', 'least-squares')
 
 # %% ../../nbs/methods/mixit.ipynb #00000026
-def remix(estimates, assignment, n_mixtures: int) -> torch.Tensor:
+def remix(estimates: torch.Tensor, assignment: torch.Tensor, n_mixtures: int) -> torch.Tensor:
     "Return `A ŝ` of eq. 3: estimates `[..., M, T]`, summed into `n_mixtures` signals by `assignment [..., M]`."
     A = nn.functional.one_hot(assignment, n_mixtures).to(estimates.dtype).mT
     return A @ estimates
@@ -140,7 +150,7 @@ def subsets(M: int) -> torch.Tensor:
     return (torch.arange(2**M)[:, None] >> torch.arange(M)) & 1
 
 
-def subset_loss(mixtures, estimates, snr_max: float) -> torch.Tensor:
+def subset_loss(mixtures: torch.Tensor, estimates: torch.Tensor, snr_max: float) -> torch.Tensor:
     "Return the loss of every mixture with every subset of the estimates, `[..., N, 2^M]`, from inner products only."
     B = subsets(estimates.shape[-2]).to(estimates)  # [2^M, M]
     x = energy(mixtures)[..., None]  # [..., N, 1]
@@ -151,7 +161,7 @@ def subset_loss(mixtures, estimates, snr_max: float) -> torch.Tensor:
     return thresholded_snr(x.expand_as(error), error, snr_max)
 
 # %% ../../nbs/methods/mixit.ipynb #0000001d
-def sparsity_loss(estimates, mixture):
+def sparsity_loss(estimates: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
     """Return the L1 penalty on active outputs, `[...]`, of estimates `[..., M, T]` and their mixture `[..., T]`.
 
     It is 1 or more where the estimates add up to the mixture, and 0 for silence.
@@ -190,7 +200,7 @@ class MixITSettings:
             raise ValueError(f'search is one of {", ".join(SEARCHES)}; got "{self.search}"')
 
 # %% ../../nbs/methods/mixit.ipynb #00000027
-def supervised_term(settings: MixITSettings, references, estimates):
+def supervised_term(settings: MixITSettings, references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
     "Return eq. 1, `[B]`, with references `[B, K, T]` padded with silence to the number of estimates `[B, M, T]`."
     missing = estimates.shape[1] - references.shape[1]
     if missing > 0:
@@ -199,7 +209,7 @@ def supervised_term(settings: MixITSettings, references, estimates):
     return pit_loss(references, estimates, settings.snr_max, mixture)[0]
 
 
-def unsupervised_term(settings: MixITSettings, mixtures, estimates):
+def unsupervised_term(settings: MixITSettings, mixtures: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
     "Return eq. 3, `[B]`, for mixtures `[B, N, T]` and estimates `[B, M, T]`, with the L1 penalty if it has a weight."
     loss = mixit_loss(mixtures, estimates, settings.snr_max, settings.search)[0]
     if not settings.sparsity:

@@ -15,7 +15,7 @@ from .weak_supervision import contrastive_loss
 from ..models.joint_embedding import build_embedding
 
 # %% ../../nbs/methods/pair_training.ipynb #00000005
-def retrieval_accuracy(audio, text, labels) -> tuple[float, float]:
+def retrieval_accuracy(audio: torch.Tensor, text: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Return two shares: of sounds whose nearest text is their own, and of texts whose nearest sound is their own.
 
     `audio [n, E]`, `text [c, E]`: unit vectors. `labels [n]`: the index of each sound's text.
@@ -43,7 +43,7 @@ class PairSettings:
         if self.temperature <= 0:
             raise ValueError(f'the temperature is positive; got {self.temperature}')
 
-
+# %% ../../nbs/methods/pair_training.ipynb #00000011
 class PairTraining(Method):
     """Contrastive training of a joint embedding.
 

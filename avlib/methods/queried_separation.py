@@ -27,15 +27,6 @@ from avlib.methods.weak_supervision import (
 )
 
 # %% ../../nbs/methods/queried_separation.ipynb #00000005
-CHOICES = {
-    'single_source_input': ('component', 'mixture'),
-    'weighting': ('none', 'loudness'),
-    'denominator': DENOMINATORS,
-    'sides': SIDES,
-    'duplicates': ('mask', 'keep'),
-}
-
-
 @dataclass(frozen=True)
 class QueriedSettings(TextQuerySettings):
     """Settings of queried separation; the defaults are the paper's.
@@ -71,6 +62,15 @@ class QueriedSettings(TextQuerySettings):
         _check_weights(self)
 
 # %% ../../nbs/methods/queried_separation.ipynb #0000002e
+CHOICES = {
+    'single_source_input': ('component', 'mixture'),
+    'weighting': ('none', 'loudness'),
+    'denominator': DENOMINATORS,
+    'sides': SIDES,
+    'duplicates': ('mask', 'keep'),
+}
+
+
 def _check_choices(settings):
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
@@ -85,12 +85,14 @@ def _check_weights(s):
         raise ValueError(f'weights are 0 or more, and the temperature is positive; got {s}')
 
 # %% ../../nbs/methods/queried_separation.ipynb #00000007
-def bin_weight(settings: QueriedSettings, magnitude):
+def bin_weight(settings: QueriedSettings, magnitude: torch.Tensor) -> torch.Tensor | None:
     "Return the weight of each bin in the reconstruction losses, or None where all count the same."
     return loudness(magnitude) if settings.weighting == 'loudness' else None
 
 
-def reconstruction_term(method: 'QueriedSeparation', masks, spectrum, mixtures):
+def reconstruction_term(
+    method: 'QueriedSeparation', masks: torch.Tensor, spectrum: torch.Tensor, mixtures: torch.Tensor
+) -> torch.Tensor:
     "Return eq. 2, `[B]`, by masks `[B, M, F, T']` of mixtures with spectra `[B, F, T']` and components `[B, M, T]`."
     magnitude = spectrum.abs()[:, None]
     targets = method.spectrum(mixtures).abs()
@@ -112,7 +114,7 @@ class SingleEstimates(NamedTuple):
     masks: torch.Tensor
 
 
-def estimate_singles(method: 'QueriedSeparation', mixtures, queries) -> SingleEstimates:
+def estimate_singles(method: 'QueriedSeparation', mixtures: torch.Tensor, queries: torch.Tensor) -> SingleEstimates:
     """Query each component `[B, M, T]` for its single names, `queries [B, M, K, L]` as bytes.
 
     Source: Mahmud et al. 2024, Algorithm 1, lines 9 to 11.
@@ -128,7 +130,7 @@ def estimate_singles(method: 'QueriedSeparation', mixtures, queries) -> SingleEs
     return SingleEstimates(texts, tokens, query_weights(texts, queries.shape[:3]).to(mixtures), spectrum, state, masks)
 
 # %% ../../nbs/methods/queried_separation.ipynb #0000002f
-def query_weights(texts: list[str], shape) -> torch.Tensor:
+def query_weights(texts: list[str], shape: torch.Size) -> torch.Tensor:
     "Return the weight of each name, `[B, M, K]`: 0 for '', 1/n for a name that its component has n times."
     K = shape[-1]
     components = [texts[i : i + K] for i in range(0, len(texts), K)]
@@ -141,14 +143,14 @@ def first_mentions(texts: list[str], K: int) -> list[int]:
     return [i for i, text in enumerate(texts) if text and text not in texts[i - i % K : i]]
 
 # %% ../../nbs/methods/queried_separation.ipynb #0000001c
-def consistency_term(method: 'QueriedSeparation', singles: SingleEstimates, mixtures):
+def consistency_term(method: 'QueriedSeparation', singles: SingleEstimates, mixtures: torch.Tensor) -> torch.Tensor:
     "Return eq. 5, `[B]`, for components `[B, M, T]`."
     magnitudes = method.spectrum(mixtures).abs()  # [B, M, F, T']
     estimates = (singles.masks * singles.spectrum.abs()[:, None]).unflatten(0, mixtures.shape[:2])  # [B, M, K, F, T']
     return consistency_loss(estimates, magnitudes, bin_weight(method.settings, magnitudes), singles.weights)
 
 # %% ../../nbs/methods/queried_separation.ipynb #0000001e
-def absence_term(method: 'QueriedSeparation', singles: SingleEstimates):
+def absence_term(method: 'QueriedSeparation', singles: SingleEstimates) -> torch.Tensor:
     "Return the magnitude, `[B]`, of the estimates for names of the component before, which should be silent."
     tokens, weights = singles.tokens.roll(1, 1), singles.weights.roll(1, 1)  # those of the component before
     masks = method.masks(singles.state, tokens.flatten(0, 1))
@@ -156,7 +158,7 @@ def absence_term(method: 'QueriedSeparation', singles: SingleEstimates):
     return (weights * magnitude).sum((1, 2)) / weights.shape[-1]
 
 # %% ../../nbs/methods/queried_separation.ipynb #00000020
-def contrastive_term(method: 'QueriedSeparation', singles: SingleEstimates, length: int):
+def contrastive_term(method: 'QueriedSeparation', singles: SingleEstimates, length: int) -> torch.Tensor:
     "Return eq. 3, `[B]`, for the waveforms of the single estimates, of `length` samples."
     B, M, K = singles.weights.shape
     chosen = first_mentions(singles.texts, K)
@@ -168,7 +170,9 @@ def contrastive_term(method: 'QueriedSeparation', singles: SingleEstimates, leng
     return method.contrast(sounds, texts, component, B * M).view(B, M).sum(1)
 
 
-def embedding_contrast(method: 'QueriedSeparation', sounds, texts: list[str], mixture_index, n_mixtures: int):
+def embedding_contrast(
+    method: 'QueriedSeparation', sounds: torch.Tensor, texts: list[str], mixture_index: torch.Tensor, n_mixtures: int
+) -> torch.Tensor:
     """Return eq. 3 for each of `n_mixtures` mixtures, in full precision.
 
     `sounds [n, T]` belong to `texts` and to the mixtures `mixture_index [n]`.
@@ -183,7 +187,9 @@ def embedding_contrast(method: 'QueriedSeparation', sounds, texts: list[str], mi
         return contrastive_loss(audio, vectors, mixture_index, temperature, labels, s.denominator, s.sides, n_mixtures)
 
 # %% ../../nbs/methods/queried_separation.ipynb #00000022
-def supervised_contrastive_term(method: 'QueriedSeparation', masks, spectrum, batch: dict):
+def supervised_contrastive_term(
+    method: 'QueriedSeparation', masks: torch.Tensor, spectrum: torch.Tensor, batch: dict
+) -> torch.Tensor:
     "Return the mean of eq. 3 over supervised examples, by masks `[B, M, F, T']` of spectra `[B, F, T']`."
     supervised, length = batch['supervised'], batch['sources'].shape[-1]
     texts = bytes_to_texts(batch['query'][supervised])
@@ -192,7 +198,7 @@ def supervised_contrastive_term(method: 'QueriedSeparation', masks, spectrum, ba
     return method.contrast(sounds, texts, index, len(texts)).view(-1, masks.shape[1]).sum(1).mean()
 
 # %% ../../nbs/methods/queried_separation.ipynb #00000024
-def weak_terms(method: 'QueriedSeparation', mixtures, queries) -> dict:
+def weak_terms(method: 'QueriedSeparation', mixtures: torch.Tensor, queries: torch.Tensor) -> dict:
     """Return the consistency, contrastive and absence losses, `[B]` each; 0 for those without a weight.
 
     `mixtures`: components `[B, M, T]`; `queries`: their single names `[B, M, K, L]` as bytes.
@@ -207,7 +213,7 @@ def weak_terms(method: 'QueriedSeparation', mixtures, queries) -> dict:
     return {'consistency': consistency, 'contrastive': contrastive, 'absence': absence}
 
 
-def total_loss(s: QueriedSettings, reconstruction, unsupervised, weak: dict) -> dict:
+def total_loss(s: QueriedSettings, reconstruction: torch.Tensor, unsupervised: torch.Tensor, weak: dict) -> dict:
     """Return eq. 7 as `total`, and the mean of every term.
 
     `reconstruction [B]`: eq. 2; `unsupervised [B]`: bool. `weak`: `contrastive`, `consistency`, `absence`, for those.
@@ -259,6 +265,8 @@ class QueriedSeparation(CalibratedQuerySeparator):
         total = terms['total'] + s.lambda_s * s.supervised_alpha * contrastive
         return terms | {'total': total, 'supervised_contrastive': contrastive.detach()}
 
-    def contrast(self, sounds, texts: list[str], mixture_index, n_mixtures: int):
+    def contrast(
+        self, sounds: torch.Tensor, texts: list[str], mixture_index: torch.Tensor, n_mixtures: int
+    ) -> torch.Tensor:
         "Return how far the sounds of each mixture are from their texts, `[n_mixtures]`; see `embedding_contrast`."
         return embedding_contrast(self, sounds, texts, mixture_index, n_mixtures)

@@ -21,17 +21,14 @@ from .confidence import cluster_equality, clustering_fit, confidence, posterior_
 from .delay_clustering import DelayClustering, cluster_by_delay
 
 # %% ../../nbs/methods/spatial.ipynb #00000005
-CUES = ('phase', 'delay')
-
-
 @dataclass(frozen=True)
 class SpatialSettings:
     """Settings of `SpatialClustering`; the defaults are the paper's, at 8 kHz.
 
     `sources`: N. `n_fft`, `hop` in samples. `threshold_db`: τ, for recordings scaled to `peak`.
     `dimensions` of the clustered feature: 1 (projected) or 2 (cosine and sine).
-    `binary`: masks of 0 and 1, in place of the posteriors. `draws`: of the Monte Carlo estimate of eq. 5.
-    `seed`: of clustering and draws.
+    `binary`: masks of 0 and 1, in place of the posteriors.
+    `draws`: of the Monte Carlo estimate of eq. 5. `seed`: of clustering and draws.
     `cue`: 'phase', the paper's, or 'delay' (see `cluster_by_delay`), which uses none of τ, dimensions and draws.
     `max_delay`: the largest delay in either direction, in samples (6.4: microphones 27 cm apart).
     Raises ValueError for other choices and numbers out of range.
@@ -64,6 +61,9 @@ class SpatialSettings:
             raise ValueError(f'max_delay is above 0, and finite; got {self.max_delay}')
 
 # %% ../../nbs/methods/spatial.ipynb #0000001b
+CUES = ('phase', 'delay')
+
+
 class PhaseClustering(NamedTuple):
     """Clustering of bins by phase difference.
 

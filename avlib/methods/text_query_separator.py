@@ -51,7 +51,7 @@ class EmbeddedTexts:
         self.entries: OrderedDict = OrderedDict()
         embedding.register_load_state_dict_post_hook(lambda *_: self.clear())
 
-    def clear(self):
+    def clear(self) -> None:
         "Drop all entries. Call it after the weights have changed or moved."
         self.entries.clear()
 
@@ -103,7 +103,7 @@ class QueryMasks(QuerySeparator):
         self.text_cache.clear()
         return super()._apply(*args, **kwargs)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'QueryMasks':
         "Set the network's mode; the embedding stays in evaluation mode."
         super().train(mode)
         self.embedding.eval()
@@ -111,14 +111,11 @@ class QueryMasks(QuerySeparator):
 
     @property
     def weight(self) -> torch.Tensor:
-        "A weight of the network, which tells the type and device of the method."
+        "A weight of the network, for its type and device."
         return next(self.network.parameters())
 
     def embed_texts(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens `[n, L, D]` and vectors `[n, E]` of texts; zeros for ''.
-
-        They are kept until weights are loaded or moved. After any other change of the weights, build a new method.
-        """
+        "Return tokens `[n, L, D]` and vectors `[n, E]` of texts, zeros for ''; kept until weights are loaded or moved."
         return self.text_cache.embed(texts, self.weight)
 
     def encode(self, spectrum: torch.Tensor):

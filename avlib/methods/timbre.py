@@ -80,7 +80,7 @@ class TimbreSettings(QueriedSettings):
             )
 
 
-def classification_loss(logits, targets) -> torch.Tensor:
+def classification_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     "Return the cross-entropy `[n]`, summed over classes, of logits and targets `[n, C]`."
     return F.binary_cross_entropy_with_logits(logits, targets, reduction='none').sum(-1)
 
@@ -106,7 +106,7 @@ class TimbreTraining(Method):
         "Return the mean loss as `total`."
         return {'total': tagging_loss(self.classifier, batch, self.settings.rate)}
 
-
+# %% ../../nbs/methods/timbre.ipynb #00000016
 class TimbreSeparation(QueriedSeparation):
     "Queried separation with a classifier's loss in place of the contrastive one."
 
@@ -124,7 +124,9 @@ class TimbreSeparation(QueriedSeparation):
         own = tagging_loss(self.classifier, batch, self.settings.rate)
         return terms | {'total': terms['total'] + own, 'classifier': own.detach()}
 
-    def contrast(self, sounds, texts, mixture_index, n_mixtures):
+    def contrast(
+        self, sounds: torch.Tensor, texts: list[str], mixture_index: torch.Tensor, n_mixtures: int
+    ) -> torch.Tensor:
         "Return the classifier's loss for each mixture, `[n_mixtures]`; its weights are fixed here."
         fixed = {name: weight.detach() for name, weight in self.classifier.named_parameters()}
         targets = self.classifier.targets([[text] for text in texts])

@@ -8,18 +8,20 @@ __all__ = ['DENOMINATORS', 'SIDES', 'l1', 'loudness', 'reconstruction_loss', 'co
 import torch
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000005
-def l1(estimate, target, weight=None) -> torch.Tensor:
+def l1(estimate: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
     "Return the mean of `|estimate - target|` over the bins of `[..., F, T]`; `weight` multiplies each bin, if given."
     distance = (estimate - target).abs()
     return (distance if weight is None else weight * distance).mean((-2, -1))
 
 
-def loudness(magnitude) -> torch.Tensor:
+def loudness(magnitude: torch.Tensor) -> torch.Tensor:
     "Return the weight of bins in the released code, from their magnitudes of any shape."
     return torch.log1p(magnitude).clamp(1e-3, 10)
 
 
-def reconstruction_loss(estimates, mixtures, weight=None) -> torch.Tensor:
+def reconstruction_loss(
+    estimates: torch.Tensor, mixtures: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the reconstruction loss `[B]` of estimated mixtures, `[B, M, F, T]` twice.
 
     `weight [B, 1, F, T]`: of the bins, see `loudness`.
@@ -30,7 +32,12 @@ def reconstruction_loss(estimates, mixtures, weight=None) -> torch.Tensor:
     return l1(estimates, mixtures, weight).sum(-1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000008
-def consistency_loss(singles, mixtures, weight=None, query_weight=None) -> torch.Tensor:
+def consistency_loss(
+    singles: torch.Tensor,
+    mixtures: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    query_weight: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Return the consistency loss `[B]` of single estimates `[B, M, K, F, T]` of mixtures `[B, M, F, T]`.
 
     `weight [B, M, F, T]`: of the bins, see `loudness`.
@@ -46,11 +53,11 @@ DENOMINATORS, SIDES = ('block', 'row'), ('both', 'audio')
 
 
 def contrastive_loss(
-    audio,
-    text,
-    mixture_index,
-    temperature,
-    labels=None,
+    audio: torch.Tensor,
+    text: torch.Tensor,
+    mixture_index: torch.Tensor,
+    temperature: float | torch.Tensor,
+    labels: torch.Tensor | None = None,
     denominator: str = 'block',
     sides: str = 'both',
     n_mixtures: int = 0,
@@ -88,14 +95,19 @@ def _log_denominator(logits, mixture_index, denominator):
     return rows.masked_fill(mixture_index[:, None] != mixture_index, -torch.inf).logsumexp(-1)
 
 
-def mean_per_mixture(values, mixture_index, n_mixtures: int = 0) -> torch.Tensor:
+def mean_per_mixture(values: torch.Tensor, mixture_index: torch.Tensor, n_mixtures: int = 0) -> torch.Tensor:
     "Return the means of `values [n]` over the sounds of each mixture, `[mixture]`; see `contrastive_loss`."
     count = torch.bincount(mixture_index, minlength=n_mixtures)
     return values.new_zeros(len(count)).index_add(0, mixture_index, values) / count.clamp_min(1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000013
 def weak_supervision_loss(
-    contrastive, consistency, reconstruction, alpha: float = 0.1, beta: float = 5.0, gamma: float = 10.0
+    contrastive: torch.Tensor,
+    consistency: torch.Tensor | float,
+    reconstruction: torch.Tensor | float,
+    alpha: float = 0.1,
+    beta: float = 5.0,
+    gamma: float = 10.0,
 ) -> torch.Tensor:
     """Return eq. 6, one number, from the terms of every mixture of mixtures, `[N']` each (or 0).
 
@@ -104,7 +116,9 @@ def weak_supervision_loss(
     return (alpha * contrastive + beta * consistency + gamma * reconstruction).mean()
 
 
-def semi_supervised_loss(supervised, weak, lambda_s: float = 5.0, lambda_u: float = 1.0):
+def semi_supervised_loss(
+    supervised: torch.Tensor | float, weak: torch.Tensor | float, lambda_s: float = 5.0, lambda_u: float = 1.0
+) -> torch.Tensor:
     """Return eq. 7 from the mean reconstruction loss of supervised examples and the loss of eq. 6.
 
     The default weights are the best of table 9 (d).

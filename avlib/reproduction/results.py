@@ -11,7 +11,8 @@ import numpy as np
 from ..io.files import read_jsonl
 from ..metrics.statistics import bootstrap_interval
 from .pipeline import corpus_changes
-from ..training.experiments import Experiment, finished_result
+from ..training.experiment_setup import Experiment
+from ..training.provenance import finished_result
 from ..training.settings import read_params, select_experiments
 
 # %% ../../nbs/reproduction/results.ipynb #00000005

@@ -10,7 +10,7 @@ import numpy as np
 
 # %% ../../nbs/synthesis/shapes.ipynb #00000005
 def _polar(radius, n: int = 60):
-    "A loop of the radius at each of n angles, clockwise from the top."
+    "Return a loop of n points by their radius at each angle, clockwise from the top."
     angle = 2 * np.pi * np.arange(n) / n
     return np.stack([np.sin(angle), -np.cos(angle)], 1) * np.broadcast_to(radius(angle), n)[:, None]
 
@@ -20,7 +20,7 @@ def _loop(*points):
 
 
 def _mirrored(*points):
-    "A loop of points and their mirror images to the left, in reverse."
+    "Return a loop of points and their mirror images to the left, in reverse."
     return _loop(*points, *((-x, y) for x, y in reversed(points)))
 
 
@@ -63,7 +63,7 @@ def _ring(rng):
 def _frame(rng):
     return [0.85 * SQUARE, rng.uniform(0.45, 0.6) * SQUARE]
 
-
+# %% ../../nbs/synthesis/shapes.ipynb #00000011
 def _star(rng):
     inner, points = rng.uniform(0.36, 0.46), rng.integers(5, 7)
     return [_polar(lambda angle: np.where(np.arange(2 * points) % 2, inner, 1.0), 2 * points)]
@@ -83,28 +83,20 @@ def _drop(rng):
     sharp = rng.uniform(2, 3)
     return [_polar(lambda angle: 0.45 + 0.55 * np.exp(-sharp * np.minimum(angle, 2 * np.pi - angle))) + [0, 0.25]]
 
-
+# %% ../../nbs/synthesis/shapes.ipynb #00000012
 def _crescent(rng):
     bite = rng.uniform(0.35, 0.6)
     outer, inner = np.linspace(0.7, 2 * np.pi - 0.7, 40), np.linspace(-1, 1, 30)
-    return [
-        np.concatenate(
-            [
-                np.stack([np.cos(outer), np.sin(outer)], 1),
-                np.stack([np.cos(0.7) - bite * (1 - inner**2) ** 0.5 * 1.6, np.sin(0.7) * inner], 1),
-            ]
-        )
-    ]
+    rim = np.stack([np.cos(outer), np.sin(outer)], 1)
+    bitten = np.stack([np.cos(0.7) - bite * (1 - inner**2) ** 0.5 * 1.6, np.sin(0.7) * inner], 1)
+    return [np.concatenate([rim, bitten])]
 
 
 def _heart(rng):
     t, notch = np.linspace(0, 2 * np.pi, 60, endpoint=False), rng.uniform(4.5, 6)
-    return [
-        np.stack(
-            [16 * np.sin(t) ** 3, -(13 * np.cos(t) - notch * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))], 1
-        )
-        / 16
-    ]
+    x = 16 * np.sin(t) ** 3
+    y = 13 * np.cos(t) - notch * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    return [np.stack([x, -y], 1) / 16]
 
 
 def _cross(rng):
@@ -120,7 +112,7 @@ def _ell(rng):
     w = rng.uniform(0.55, 0.75)
     return [_loop((-0.75, -1), (-0.75 + w, -1), (-0.75 + w, 1 - w), (0.75, 1 - w), (0.75, 1), (-0.75, 1))]
 
-
+# %% ../../nbs/synthesis/shapes.ipynb #00000013
 def _zigzag(rng):
     w, top = rng.uniform(0.3, 0.42), [(-1.0, -0.6), (-0.33, 0.2), (0.33, -0.6), (1.0, 0.2)]
     return [_loop(*top, *((x, y + w) for x, y in reversed(top)))]
@@ -139,12 +131,12 @@ def _comb(rng):
 
 def _spiral(rng):
     angle = np.linspace(0, rng.uniform(3.2, 3.8) * np.pi, 80)
-    path = lambda shift: (
-        (0.12 + 0.76 * angle / angle[-1] + shift)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
-    )
-    return [np.concatenate([path(0.11), path(-0.11)[::-1]])]
+    radius = 0.12 + 0.76 * angle / angle[-1]
+    direction = np.stack([np.cos(angle), np.sin(angle)], 1)
+    outer, inner = ((radius + shift)[:, None] * direction for shift in (0.11, -0.11))
+    return [np.concatenate([outer, inner[::-1]])]
 
-
+# %% ../../nbs/synthesis/shapes.ipynb #00000014
 SHAPES = {
     shape.__name__[1:]: shape
     for shape in (
@@ -173,8 +165,11 @@ SHAPES = {
 }
 
 # %% ../../nbs/synthesis/shapes.ipynb #00000007
-def inside_loops(loops, x, y):
-    "Whether points `x`, `y` (of one shape) lie within an odd number of the loops; those far from all loops aren't asked."
+def inside_loops(loops: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return a mask of the points that lie within an odd number of loops.
+
+    `x`, `y` and the mask have the same shape. Points outside the loops' bounds are left out of the count.
+    """
     from skimage.measure import points_in_poly
 
     (left, top), (right, bottom) = np.concatenate(loops).min(0), np.concatenate(loops).max(0)
@@ -207,18 +202,14 @@ def _shaded(u, v, rng):
 TEXTURES = (_plain, _stripes, _checks, _dots, _shaded)
 
 
-def draw_colours(rng):
-    "Two colours `[2, 3]` from 0 to 1, of any hue, far apart in lightness."
-    return np.array(
-        [
-            colorsys.hls_to_rgb(rng.random(), lightness, rng.uniform(0.3, 1))
-            for lightness in rng.permutation([rng.uniform(0.15, 0.45), rng.uniform(0.55, 0.9)])
-        ]
-    )
+def draw_colours(rng: np.random.Generator) -> np.ndarray:
+    "Draw two colours `[2, 3]` from 0 to 1, of any hue, far apart in lightness."
+    lightnesses = rng.permutation([rng.uniform(0.15, 0.45), rng.uniform(0.55, 0.9)])
+    return np.array([colorsys.hls_to_rgb(rng.random(), lightness, rng.uniform(0.3, 1)) for lightness in lightnesses])
 
 
-def paint_texture(u, v, rng):
-    "Colours `[..., 3]` of points `u`, `v` of an object in a texture drawn at random."
+def paint_texture(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    "Draw a texture at random and return its colours `[..., 3]` at an object's points `u`, `v`."
     dark, light = draw_colours(rng)
     share = TEXTURES[rng.integers(len(TEXTURES))](u, v, rng)[..., None]
     return dark + share * (light - dark)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..io.audio import write_audio
 from ..corpora.manifest import SPLITS, Clip, write_manifest
-from .sentences import draw_sentence
 from ..dsp.mixing import set_level
 from ..dsp.resample import resample
+from ..io.audio import write_audio
+from .sentences import draw_sentence
 
 # %% ../../nbs/synthesis/speech.ipynb #00000005
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Voice:
     range: int
     speed: int
 
-
+# %% ../../nbs/synthesis/speech.ipynb #0000000c
 ACCENTS = ('en-us', 'en', 'en-gb-scotland', 'en-029', 'en-us-nyc', 'en-gb-x-rp', 'en-gb-x-gbcwmd', 'en-gb-x-gbclan')
-MEN = {
+MEN = {  # natural pitch of each variant in Hz
     'm1': 95,
     'klatt4': 103,
     'm2': 102,
@@ -44,7 +44,7 @@ MEN = {
     'm3': 106,
     'iven3': 102,
     'm4': 95,
-    'Reed': 118,  # in Hz
+    'Reed': 118,
     'Mario': 108,
     'm6': 102,
     'paul': 86,
@@ -82,9 +82,12 @@ WOMEN = {
 }
 LOWEST, HIGHEST, SHARED = 75, 320, (145, 185)  # Hz
 
-
+# %% ../../nbs/synthesis/speech.ipynb #00000019
 def voices(count: int = 96) -> list[Voice]:
-    "The first to the last of `count` voices, by rising pitch; the same on every call. Raises ValueError below 2."
+    """Return `count` voices by rising pitch, the same on every call.
+
+    Raises ValueError for fewer than two.
+    """
     if count < 2:
         raise ValueError(f'mixing needs two voices at least; got {count}')
     pitches = np.geomspace(LOWEST, HIGHEST, count)
@@ -92,43 +95,54 @@ def voices(count: int = 96) -> list[Voice]:
 
 
 def _voice(i, hz):
-    """Voice number `i`, of the first variant that reaches its pitch.
+    """Return voice number `i`, of the first variant that reaches its pitch.
 
-    The steps 5, 7 and 11 keep neighbours in pitch apart in accent, tempo and formants.
+    The steps 5, 7 and 11 give neighbours in pitch different accents, tempos and formants.
     """
+    variant, pitch = _variant(i, hz)
+    return Voice(
+        id=f'voice{i:03d}',
+        language=ACCENTS[(5 * i + i // 8) % 8],
+        variant=variant,
+        pitch=round(pitch),
+        range=30 + 11 * i % 41,
+        speed=140 + 7 * i % 61,
+    )
+
+
+def _variant(i, hz):
+    "Return a variant that reaches the pitch within the parameter's range, and the parameter."
     male = hz < SHARED[0] or (hz < SHARED[1] and i % 2 == 0)
     variants = list((MEN if male else WOMEN).items())
-    shifts = [(variant, 50 + 75 * math.log2(hz / natural)) for variant, natural in variants]
-    variant, pitch = next(
-        shift for step in range(len(shifts)) if 2 <= (shift := shifts[(5 * i + step) % len(shifts)])[1] <= 97
-    )
-    return Voice(
-        f'voice{i:03d}', ACCENTS[(5 * i + i // 8) % 8], variant, round(pitch), 30 + 11 * i % 41, 140 + 7 * i % 61
-    )
+    first = 5 * i % len(variants)
+    for variant, natural in variants[first:] + variants[:first]:
+        pitch = 50 + 75 * math.log2(hz / natural)
+        if 2 <= pitch <= 97:
+            return variant, pitch
+    raise ValueError(f'no variant reaches {hz:.0f} Hz')
 
 # %% ../../nbs/synthesis/speech.ipynb #00000008
 LEVEL_DB = -26.0  # root mean square, full scale is 0 dB
-VOLUME = 20  # of eSpeak: some variants meet its limiter from 30 on
+VOLUME = 20  # some variants reach eSpeak's limiter from 30 on
 _SPEAKING = threading.Lock()
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
 def speak(text: str, voice: Voice, rate: int) -> torch.Tensor:
-    """The text spoken by a voice, `[time]` at `rate` Hz: level -26 dB, no silence before and after; the same samples on
-    every call.
+    """Speak a text: sound `[time]` at `rate` Hz, level -26 dB, silence trimmed; the same samples on every call.
 
-    Raises ValueError for a text without a sound or a language or variant that eSpeak lacks, ImportError without the
+    Raises ValueError for a text without sound and for a language or variant that eSpeak lacks, ImportError without the
     package espeakng-loader.
     """
     samples, native = _synthesize(text, voice)
     signal = torch.from_numpy(samples / np.float32(2**15))
     if not signal.any():
-        raise ValueError(f'"{text}" has nothing to say; give English words')
+        raise ValueError(f'"{text}" gives no sound; pass English words')
     return set_level(resample(_trim(signal, native), native, rate), LEVEL_DB)
 
 
 def _synthesize(text, voice):
-    "Samples as 16-bit integers, and their rate."
+    "Return samples as 16-bit integers, and their rate in Hz."
     _require_variant(voice)
     chunks = []
 
@@ -149,9 +163,9 @@ def _synthesize(text, voice):
             _ctypes.dlclose(library._handle)
     return np.frombuffer(b''.join(chunks), '<i2'), native
 
-
+# %% ../../nbs/synthesis/speech.ipynb #0000001a
 def _set_up(library, voice, callback):
-    "Start eSpeak with a voice; gives its rate in Hz."
+    "Start eSpeak with a voice; return its rate in Hz."
     synchronous, return_on_errors = 2, 0x8000
     native = library.espeak_Initialize(synchronous, 0, str(_loader().get_data_path()).encode(), return_on_errors)
     if native < 1:
@@ -169,10 +183,10 @@ def _set_up(library, voice, callback):
 
 
 def _require_variant(voice):
-    "eSpeak would take its default for an unknown variant, in silence."
-    known = Path(_loader().get_data_path()) / 'voices' / '!v'
-    if not (known / voice.variant).is_file():
-        raise ValueError(f'eSpeak NG has no variant "{voice.variant}"; see the files in {known}')
+    "Raise ValueError for an unknown variant, for which eSpeak would silently speak its default."
+    folder = Path(_loader().get_data_path()) / 'voices' / '!v'
+    if not (folder / voice.variant).is_file():
+        raise ValueError(f'eSpeak NG has no variant "{voice.variant}"; see the files in {folder}')
 
 
 def _loader():
@@ -184,40 +198,42 @@ def _loader():
 
 
 def _trim(signal, rate, threshold_db=-45, margin=0.02):
-    "Without silence, more than 45 dB below the peak, at both ends; 20 ms of it stay."
-    sounding = (signal.abs() > signal.abs().max() * 10 ** (threshold_db / 20)).nonzero()
-    first, last, keep = int(sounding[0]), int(sounding[-1]), int(margin * rate)
+    "Cut silence (45 dB below the peak) from both ends, save 20 ms."
+    active = (signal.abs() > signal.abs().max() * 10 ** (threshold_db / 20)).nonzero()
+    first, last, keep = int(active[0]), int(active[-1]), int(margin * rate)
     return signal[max(first - keep, 0) : last + 1 + keep]
 
 # %% ../../nbs/synthesis/speech.ipynb #00000013
 VOICES_PER_SPLIT = {'train': 72, 'valid': 12, 'test': 12}
 
 
-def split_voices(per_split: dict = VOICES_PER_SPLIT) -> dict:
-    """Voices by split, each spread over the whole pitch range.
+def split_voices(per_split: dict[str, int] = VOICES_PER_SPLIT) -> dict[str, list[Voice]]:
+    """Return voices by split, each split spread over the whole pitch range.
 
     Raises ValueError for an unknown split, or one with fewer than two voices.
     """
     for split, count in per_split.items():
         if split not in SPLITS or count < 2:
-            raise ValueError(f'voices are wanted as {VOICES_PER_SPLIT}, two at least of each; got {per_split}')
+            raise ValueError(f'voices per split are given as {VOICES_PER_SPLIT}, two at least of each; got {per_split}')
     rest, chosen = voices(max(sum(per_split.values()), 2)), {}
-    for split in sorted(per_split, key=per_split.get):
-        count = per_split[split]
+    for split, count in sorted(per_split.items(), key=lambda item: item[1]):
         chosen[split] = [rest[int((i + 0.5) * len(rest) / count)] for i in range(count)]
         rest = [voice for voice in rest if voice not in chosen[split]]
     return chosen
 
-
+# %% ../../nbs/synthesis/speech.ipynb #0000001b
 def write_speech_corpus(
-    folder, rate: int, sentences_per_voice: int, seed: int, voices_per_split: dict = VOICES_PER_SPLIT
+    folder: str | Path,
+    rate: int,
+    sentences_per_voice: int,
+    seed: int,
+    voices_per_split: dict[str, int] = VOICES_PER_SPLIT,
 ) -> Path:
-    """Speak sentences and write them to `folder`/audio as FLAC (16 bits, `rate` Hz), with a manifest, whose path is
-    given back.
+    """Speak sentences and write them to `folder`/audio as FLAC (16 bits, `rate` Hz); return the manifest's path.
 
     The sentences of a voice depend on `seed` and the voice alone: a larger corpus begins with the smaller one's. The
-    manifest comes last: a folder that has one is whole. Raises ValueError for fewer than one sentence, or two voices, a
-    split.
+    manifest is written last: a folder that has one is complete.
+    Raises ValueError for fewer than one sentence a voice or two voices a split.
     """
     if sentences_per_voice < 1:
         raise ValueError(f'a voice needs a sentence at least; got {sentences_per_voice}')
@@ -229,11 +245,8 @@ def write_speech_corpus(
         for voice in chosen
         for i in range(sentences_per_voice)
     ]
-    clips = [
-        _write_clip(manifest.parent, rate, seed, *job)
-        for job in tqdm(jobs, desc='speech', unit='sentence', mininterval=1)
-    ]
-    return write_manifest(manifest, clips)
+    progress = tqdm(jobs, desc='speech', unit='sentence', mininterval=1)
+    return write_manifest(manifest, [_write_clip(manifest.parent, rate, seed, *job) for job in progress])
 
 
 def _write_clip(folder, rate, seed, split, voice, i):

@@ -2,21 +2,14 @@
 
 # %% auto #0
 __all__ = ['ACTIVE_DB', 'SDR_SCORES', 'evaluate', 'mean', 'score_separation', 'sdr_scores', 'score_sdr', 'score_matched',
-           'score_queries', 'provenance', 'peak_memory_mb', 'hardware', 'commit']
+           'score_queries']
 
 # %% ../../nbs/training/evaluator.ipynb #00000002
-import platform
-import resource
-import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-import avlib
-from ..io.parallel import cores
 from ..metrics.bss_eval import bss_eval
 from ..metrics.si_sdr import si_sdr
 from ..metrics.si_snr import si_snr, si_snr_improvement
@@ -114,60 +107,3 @@ def score_queries(method, example: dict) -> dict:
     "Return the `sdr_scores` of a query-guided method: the output of each of the `queries` against its own source."
     estimates = method.separate(example['sources'].sum(0), example['queries'])
     return sdr_scores(example['sources'], estimates, permute=False)
-
-# %% ../../nbs/training/evaluator.ipynb #00000008
-def provenance() -> dict:
-    "Return hardware, versions, commit and peak memory (MB) of this process, which every result records."
-    packages = ('torch', 'torchaudio', 'numpy', 'scipy', 'lightning-fabric')
-    return {
-        'hardware': hardware(),
-        'python': platform.python_version(),
-        'versions': {'avlib': avlib.__version__, **{package: version(package) for package in packages}},
-        'commit': commit(),
-        'threads': torch.get_num_threads(),
-        'peak_memory_mb': peak_memory_mb(),
-    }
-
-
-def peak_memory_mb() -> int:
-    """Return the peak memory of this process in MB.
-
-    It is read from /proc where there is one, because `getrusage` starts at the parent's peak.
-    """
-    status = Path('/proc/self/status')
-    lines = status.read_text().splitlines() if status.exists() else []
-    kilobytes = next(
-        (int(line.split()[1]) for line in lines if line.startswith('VmHWM')),
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-    )
-    return round(kilobytes / 1024)
-
-
-def hardware() -> str:
-    "Return the GPU's name, or the number of cores and the name of the processor."
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f'{cores()} CPU cores, {_processor()}'
-
-
-def _processor():
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.split(':')[1].strip() for line in lines if line.startswith('model name')),
-        platform.processor() or platform.machine(),
-    )
-
-
-def commit() -> str:
-    "Return the commit of the working tree, with + where library, notebooks or settings differ; 'unknown' outside git."
-    head = _git('rev-parse', '--short=12', 'HEAD')
-    if head.returncode:
-        return 'unknown'
-    tracked = ('avlib', 'nbs', 'params.yaml', 'dvc.yaml')
-    changed = _git('status', '--porcelain', '--untracked-files=no', '--', *tracked).stdout.strip()
-    return head.stdout.strip() + ('+' if changed else '')
-
-
-def _git(*arguments):
-    return subprocess.run(['git', *arguments], capture_output=True, text=True)
