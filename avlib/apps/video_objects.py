@@ -37,7 +37,7 @@ class VideoFrames(NamedTuple):
 
     def box(self, index: int, frame: int) -> torch.Tensor | None:
         "Return the box `[4]` of an object in a frame, both by their numbers; None where the object is not visible."
-        return self.objects[index].at(self.times[frame], self.hold)
+        return self.objects[index].box_at(self.times[frame], self.hold)
 
     def boxes(self, indices: list[int], frame: int) -> list[torch.Tensor]:
         "Return the boxes in a frame of those of some objects that are visible."

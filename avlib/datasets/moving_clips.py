@@ -5,6 +5,7 @@ __all__ = ['draw_clip', 'write_moving_split', 'write_moving_corpus', 'draw_pairs
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000002
 import os
+from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
@@ -13,89 +14,93 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..io.tensor_store import TensorStore, write_tensors
-from ..io.files import read_json, read_jsonl, write_json, write_jsonl
-from .labelled_mixtures import LabelledCorpus
 from ..corpora.manifest import ManifestError, clips_folder
+from .labelled_mixtures import LabelledCorpus
 from .mixtures import MixtureSettings, draw_source, render
+from .prepared import SPLIT_SEEDS
+from ..io.files import read_json, read_jsonl, write_json, write_jsonl
+from ..io.parallel import collect_examples
+from ..io.tensor_store import TensorStore, write_tensors
 from ..synthesis.motion import direction_class
 from ..synthesis.moving_scenes import MotionSettings, depth_map, displacement, draw_moving_scene, record_object
-from .prepared import SPLIT_SEEDS
-from ..synthesis.scenes import SceneSettings, crop_boxes, render_scene, assign_shapes
+from ..synthesis.scenes import SceneSettings, assign_shapes, crop_boxes, render_scene
 from ..synthesis.shapes import SHAPES
-from ..io.parallel import collect_examples
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000005
-def draw_clip(labels, settings: SceneSettings, motion: MotionSettings, split: str, number: int, seed: int):
-    "The scene of a clip in which one of the labels sounds, and the generator that goes on from there."
+def draw_clip(labels: list[str], settings: SceneSettings, motion: MotionSettings, split: str, number: int, seed: int):
+    "Draw the scene of a clip in which one of the labels sounds; return it and the random generator for the rest."
     rng = np.random.default_rng([seed, SPLIT_SEEDS[split], number])
-    heard, shapes = str(rng.choice(labels)), assign_shapes(labels, split)
+    label, shapes = str(rng.choice(labels)), assign_shapes(labels, split)
     silent = {shape: shape for shape in SHAPES if shape not in shapes.values()}
-    return draw_moving_scene(labels, settings, motion, rng, [heard], {heard: shapes[heard], **silent}), rng
+    return draw_moving_scene(labels, settings, motion, rng, [label], {label: shapes[label], **silent}), rng
 
 
-class _Clips(Dataset):
-    "A row of each clip of a split, and what is seen and heard in it."
+class _DrawnClips(Dataset):
+    "Clips of a split as a row and its arrays, drawn one by one."
 
-    def __init__(self, split, corpus, labels, settings):
+    def __init__(self, split: str, corpus: LabelledCorpus, labels: list[str], settings: dict):
         self.split, self.corpus, self.labels, self.settings = split, corpus, labels, settings
         self.scene, self.motion = SceneSettings(**settings['scene']), MotionSettings(**settings['motion'])
         self.sound = MixtureSettings(rate=corpus.rate, seconds=settings['seconds'], sources=1)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.settings[self.split]
 
     def __getitem__(self, i):
-        drawn, rng = draw_clip(self.labels, self.scene, self.motion, self.split, i, self.settings['seed'])
-        thing = next(thing for thing in drawn.objects if thing.sounding)
-        source = draw_source(self.corpus, thing.label, self.sound, rng, set())
-        heard = _full(record_object(thing, render(self.corpus, [source], self.sound)[0], self.corpus.rate, self.motion))
-        row = {
-            'id': f'{self.split}-{i:05d}',
-            'label': thing.label,
-            'source': source,
-            'displacement': displacement(thing).tolist(),
-        }
-        return row, {
-            name: value.numpy()
-            for name, value in {**_seen(drawn, self.scene, self.settings['crop']), 'audio': heard}.items()
-        }
+        scene, rng = draw_clip(self.labels, self.scene, self.motion, self.split, i, self.settings['seed'])
+        obj = next(obj for obj in scene.objects if obj.sounding)
+        source = draw_source(self.corpus, obj.label, self.sound, rng, set())
+        sound = render(self.corpus, [source], self.sound)[0]
+        recording = record_object(obj, sound, self.corpus.rate, self.motion)
+        tensors = {**_first_frame(scene, self.scene, self.settings['crop']), 'audio': _normalize(recording)}
+        row = {'id': f'{self.split}-{i:05d}', 'label': obj.label, 'source': source}
+        row['displacement'] = displacement(obj).tolist()
+        return row, {name: tensor.numpy() for name, tensor in tensors.items()}
 
+# %% ../../nbs/datasets/moving_clips.ipynb #0000000e
+def write_moving_split(
+    folder: str | Path, split: str, corpus: LabelledCorpus, labels: list[str], settings: dict
+) -> list[dict]:
+    """Draw the clips of a split and write `SPLIT.safetensors` and `SPLIT.jsonl` in `folder`.
 
-def write_moving_split(folder, split: str, corpus: LabelledCorpus, labels, settings: dict) -> list[dict]:
-    "Draw the clips of a split, and write them to `folder/SPLIT.safetensors` and `folder/SPLIT.jsonl`; returns the rows: `id`, the `label` that sounds, the `source` it is a recording of (see `draw_source`), its `displacement`. `settings`: see `write_moving_corpus`."
-    clips = _Clips(split, corpus, labels, settings)
-    rows, shown = zip(*collect_examples(clips))
-    write_tensors(
-        Path(folder) / f'{split}.safetensors',
-        {name: torch.from_numpy(np.stack([one[name] for one in shown])) for name in shown[0]},
-        {'still': clips.motion.still},
-    )
+    `settings`: see `write_moving_corpus`.
+    Returns the rows: `id`, the `label` of the sounding object, its `source` (see `draw_source`) and `displacement`.
+    """
+    clips = _DrawnClips(split, corpus, labels, settings)
+    rows, arrays = zip(*collect_examples(clips), strict=True)
+    tensors = {name: torch.from_numpy(np.stack([clip[name] for clip in arrays])) for name in arrays[0]}
+    write_tensors(Path(folder) / f'{split}.safetensors', tensors, {'still': clips.motion.still})
     write_jsonl(Path(folder) / f'{split}.jsonl', rows)
     return list(rows)
 
 
-def _seen(scene, settings, crop):
-    "What a detector and a depth camera give of the first frame, for as many objects as there can be."
-    shown, most = render_scene(scene, settings.size), settings.sounding[1] + settings.silent[1]
-    boxes, pictures = torch.zeros(most, 4), torch.zeros(most, 3, crop, crop, dtype=torch.uint8)
-    boxes[: len(shown['boxes'])] = shown['boxes'].float()
-    pictures[: len(shown['boxes'])] = _bytes(crop_boxes(shown['image'], shown['boxes'], crop))
-    return {'image': _bytes(shown['image']), 'crops': pictures, 'boxes': boxes, 'depth': depth_map(shown).half()}
+def _first_frame(scene, settings, crop) -> dict[str, torch.Tensor]:
+    "Return image, crops, boxes and depth of the first frame, padded to the largest number of objects."
+    frame, max_objects = render_scene(scene, settings.size), settings.sounding[1] + settings.silent[1]
+    count = len(frame['boxes'])
+    boxes, crops = torch.zeros(max_objects, 4), torch.zeros(max_objects, 3, crop, crop, dtype=torch.uint8)
+    boxes[:count] = frame['boxes'].float()
+    crops[:count] = _to_bytes(crop_boxes(frame['image'], frame['boxes'], crop))
+    return {'image': _to_bytes(frame['image']), 'crops': crops, 'boxes': boxes, 'depth': depth_map(frame).half()}
 
 
-def _full(sound):
+def _normalize(sound):
     return 0.9 * sound / sound.abs().max().clamp_min(1e-9)
 
 
-def _bytes(picture):
-    return (255 * picture).round().to(torch.uint8)
+def _to_bytes(image):
+    return (255 * image).round().to(torch.uint8)
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000007
-def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -> dict:
-    """Write moving clips of training, validation and test with sounds of the labelled clips of the manifest `clips` (in the folder `home`), the pairs that validation and tests mix, and last the card, which is returned.
+def write_moving_corpus(
+    folder: str | Path, corpus: str, settings: dict, clips: str | Path, home: str | Path | None = None
+) -> dict:
+    """Write clips for training, validation and test, the pairs of the latter two, and the card; return the card.
 
-    `settings`: `rate` in Hz, `seconds`, numbers of `train`, `valid` and `test` clips, how many classes sound at `most`, `seed`, `scene` (see `SceneSettings`), `motion` (see `MotionSettings`), `crop` in pixels. Raises ManifestError where fewer than two classes have sounds in every split.
+    `settings`: `rate` in Hz, `seconds`, numbers of `train`, `valid` and `test` clips, `max_labels`, `seed`, `scene`
+    (see `SceneSettings`), `motion` (see `MotionSettings`), `crop` in pixels.
+    `clips`: the manifest of the sounds; `home`: the folder of its clips.
+    Raises ManifestError where fewer than two labels have sounds in every split.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,84 +115,84 @@ def write_moving_corpus(folder, corpus: str, settings: dict, clips, home=None) -
         rows = write_moving_split(folder, split, corpora[split], labels, settings)
         if split != 'train':
             write_jsonl(folder / f'{split}-pairs.jsonl', draw_pairs([row['label'] for row in rows], settings['seed']))
-    where = {'manifest': os.path.relpath(clips, folder), 'home': os.path.relpath(home or clips_folder(clips), folder)}
-    write_json(
-        folder / 'card.json',
-        {
-            'corpus': corpus,
-            **where,
-            'size': SceneSettings(**settings['scene']).size,
-            **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')},
-            'motion': asdict(MotionSettings(**settings['motion'])),
-            'labels': labels,
-            **{split: settings[split] for split in SPLIT_SEEDS},
-        },
-    )
+    card = {
+        'corpus': corpus,
+        'manifest': os.path.relpath(clips, folder),
+        'home': os.path.relpath(home or clips_folder(clips), folder),
+        'size': SceneSettings(**settings['scene']).size,
+        **{key: settings[key] for key in ('rate', 'seconds', 'scene', 'seed', 'crop')},
+        'motion': asdict(MotionSettings(**settings['motion'])),
+        'labels': labels,
+        **{split: settings[split] for split in SPLIT_SEEDS},
+    }
+    write_json(folder / 'card.json', card)
     return read_json(folder / 'card.json')
 
+# %% ../../nbs/datasets/moving_clips.ipynb #0000000f
+def draw_pairs(labels: list[str], seed: int) -> list[dict]:
+    """Pair each clip with another of a different label: `{'id', 'clips': two numbers}`.
 
-def draw_pairs(labels, seed: int) -> list[dict]:
-    "Each clip with another of a different label: `{'id', 'clips': two numbers}`. Raises ValueError where all have the same."
+    Raises ValueError where all labels are the same.
+    """
     rng, pairs = np.random.default_rng(seed), []
     for i, label in enumerate(labels):
         others = [j for j, other in enumerate(labels) if other != label]
         if not others:
-            raise ValueError('mixtures are of clips of different labels; all have the same: draw more clips')
+            raise ValueError(f'all clips have the label "{label}"; pairs need two labels: draw more clips')
         pairs.append({'id': f'pair-{i:05d}', 'clips': [i, int(rng.choice(others))]})
     return pairs
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000009
 class MovingClips(Dataset):
-    """The clips of a split: `{'image' [3, H, W] and 'crops' [N, 3, c, c] from 0 to 1, 'boxes' [N, 4], 'depth' [H, W], 'audio' [T], 'label' [1], 'direction' [1], 'window' [1]}`; the object that sounds is the first of N; labels by their place among all, from 1, directions of so many `classes`; boxes of objects that aren't there are zeros.
+    """Clips of a split: `{'image' [3, H, W], 'crops' [N, 3, c, c], 'boxes' [N, 4], 'depth' [H, W], 'audio' [T],
+    'label' [1], 'direction' [1], 'window' [1]}`.
 
-    Raises ValueError where files are missing or damaged, or don't belong together.
+    The first of N objects sounds. Images are from 0 to 1; labels are numbers from 1; directions have `classes` classes.
+    Raises ValueError for files that are missing or damaged, or don't belong together.
     """
 
-    def __init__(self, folder, split: str, labels, classes: int = 10):
-        self.bank, self.rows = (
-            TensorStore(Path(folder) / f'{split}.safetensors'),
-            read_jsonl(Path(folder) / f'{split}.jsonl'),
-        )
-        self.tensors = {name: self.bank.tensor(name) for name in ('image', 'crops', 'boxes', 'depth', 'audio')}
-        if len(self.tensors['audio']) != len(self.rows):
-            raise ValueError(
-                f'{folder}: {split}.safetensors holds {len(self.tensors["audio"])} clips, {split}.jsonl {len(self.rows)} rows; prepare the scenes again'
-            )
-        if unknown := sorted({row['label'] for row in self.rows} - set(labels)):
-            raise ValueError(
-                f'{folder}/{split}.jsonl: "{unknown[0]}" is none of the labels that sound; prepare the scenes again'
-            )
+    def __init__(self, folder: str | Path, split: str, labels: list[str], classes: int = 10):
+        self.rows = read_jsonl(Path(folder) / f'{split}.jsonl')
+        store = TensorStore(Path(folder) / f'{split}.safetensors')
+        self.tensors = {name: store.tensor(name) for name in ('image', 'crops', 'boxes', 'depth', 'audio')}
+        _check_rows(self.rows, len(self.tensors['audio']), f'{folder}/{split}', labels)
         self.labels = torch.tensor([labels.index(row['label']) + 1 for row in self.rows])
-        self.displacements, self.still = (
-            torch.tensor([row['displacement'] for row in self.rows]),
-            self.bank.note['still'],
-        )
+        self.displacements = torch.tensor([row['displacement'] for row in self.rows])
+        self.still = store.note['still']
         self.directions = direction_class(self.displacements, classes, self.still)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> dict:
         return {
-            **self.tensors_of(index),
+            **self.read_tensors(index),
             'label': self.labels[index, None],
             'direction': self.directions[index, None],
             'window': torch.zeros(1, dtype=torch.long),
         }
 
-    def tensors_of(self, index) -> dict:
-        "What is seen and heard of a clip, or of a slice of them; pictures from 0 to 1."
+    def read_tensors(self, index: int | slice) -> dict[str, torch.Tensor]:
+        "Return image, objects and audio of a clip, or of a slice of clips; images are from 0 to 1."
         return {
             name: tensor[index].float() / (255 if tensor.dtype == torch.uint8 else 1)
             for name, tensor in self.tensors.items()
         }
 
-    def cache_visual_features(self, look, at_once: int = 64):
-        "The same clips with what `look(seen of clips) -> dict` makes of all that is seen of them, in its place; so many clips at a time."
-        told = [look(self.tensors_of(slice(i, i + at_once))) for i in range(0, len(self), at_once)]
+    def cache_visual_features(self, encode: Callable, batch_size: int = 64) -> 'MovingClips':
+        "Return a copy with the features that `encode(tensors of clips) -> dict` computes in place of the images."
+        starts = range(0, len(self), batch_size)
+        parts = [encode(self.read_tensors(slice(start, start + batch_size))) for start in starts]
         clips = copy(self)
-        clips.tensors = {
-            'audio': self.tensors['audio'],
-            **{name: torch.cat([part[name] for part in told]) for name in told[0]},
-        }
+        features = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        clips.tensors = {'audio': self.tensors['audio'], **features}
         return clips
+
+
+def _check_rows(rows, clips, name, labels):
+    if clips != len(rows):
+        raise ValueError(
+            f'{name}.safetensors has {clips} clips, but {name}.jsonl has {len(rows)} rows; prepare the scenes again'
+        )
+    if unknown := sorted({row['label'] for row in rows} - set(labels)):
+        raise ValueError(f'{name}.jsonl: "{unknown[0]}" is not a label of the corpus; prepare the scenes again')

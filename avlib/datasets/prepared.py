@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..corpora.links import read_link, read_mixtures, sample_evenly, write_mixtures
+from ..corpora.links import read_link, read_mixtures, sample_evenly, spatialized_mixtures, write_mixtures
 from ..corpora.manifest import ManifestError, read_manifest, write_manifest
 from ..corpora.speech_layouts import PublishedMixture
 from .base import PreparedFolder
@@ -133,8 +133,8 @@ def _list_mixtures(folder, link, settings) -> dict:
     items = link.items()
     lists = {
         'anechoic': _sample_splits(items if link.has_sources else [], settings),
-        'reverberant': _sample_splits(link.spatialized_mixtures('reverb'), settings),
-        'spatialized': link.spatialized_mixtures('anechoic'),
+        'reverberant': _sample_splits(spatialized_mixtures(link, 'reverb'), settings),
+        'spatialized': spatialized_mixtures(link, 'anechoic'),
     }
     for domain, mixtures in lists.items():
         if mixtures:

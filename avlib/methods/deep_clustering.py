@@ -140,11 +140,10 @@ def cluster_bins(embedding: torch.Tensor, magnitude: torch.Tensor, s: DeepCluste
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000027
 class DeepClustering(Separator):
-    """Deep clustering as a method.
+    """Deep clustering as a method. Source: Seetharaman et al. 2019, section 2.3.
 
-    A batch holds `mixture [B, T]` and, for each bin of its spectrogram, the index of a source, `labels`, and the
-    weight of that label, `confidence`, 0 to 1, both `[B, bin, frame]`.
-    Source: Seetharaman et al. 2019, section 2.3.
+    A batch holds `mixture [B, T]`; `labels`, the index of a source for each bin of its spectrogram; and `confidence`, the
+    weight of that label, 0 to 1; both `[B, bin, frame]`.
     """
 
     settings_class = DeepClusteringSettings

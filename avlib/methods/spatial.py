@@ -77,7 +77,7 @@ class PhaseClustering(NamedTuple):
     c_cl: torch.Tensor
     c_jsd: torch.Tensor
 
-
+# %% ../../nbs/methods/spatial.ipynb #0000001e
 def cluster_by_phase(spectrum: torch.Tensor, settings: SpatialSettings) -> PhaseClustering:
     "Return eqs. 1 to 5 for stereo spectra `[scene, 2, F, T']` of recordings scaled to `settings.peak`."
     points = spatial_features(spectrum).flatten(1, 2)  # [scene, F·T', 2]

@@ -4,14 +4,17 @@
 __all__ = ['AttentionBlock']
 
 # %% ../../nbs/models/attention.ipynb #00000002
+import torch
 from torch import nn
 
 # %% ../../nbs/models/attention.ipynb #00000005
 class AttentionBlock(nn.Module):
-    """Self-attention, or with a `condition` width cross-attention, over all bins of a map: `[batch, channel, F, T] -> ` the same shape.
+    """Self-attention or cross-attention over all bins of a map `[batch, channel, F, T]`; the shape stays.
 
-    `channels`: of the map, a multiple of `heads`. `condition`: width D of the tokens `[batch, L, D]` that are attended to; None: the map's own bins.
-    `expansion`: of the MLP. Raises ValueError where channels can't be divided among the heads, and for a condition that is missing, or one too many. Source: Mahmud et al. 2024, eqs. 9 and 10, Table 4.
+    `channels`: of the map, a multiple of `heads`. `condition`: width D of the tokens `[batch, L, D]` for
+    cross-attention; None for self-attention. `expansion`: of the MLP.
+    Raises ValueError where `heads` doesn't divide the channels, and for a missing or unexpected condition.
+    Source: Mahmud et al. 2024, eqs. 9 and 10, Table 4.
     """
 
     def __init__(self, channels: int, heads: int = 8, condition: int | None = None, expansion: int = 2):
@@ -25,7 +28,7 @@ class AttentionBlock(nn.Module):
             nn.Linear(channels, expansion * channels), nn.GELU(), nn.Linear(expansion * channels, channels)
         )
 
-    def forward(self, x, condition=None):
+    def forward(self, x: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         if (condition is None) != (self.condition is None):
             raise ValueError('cross-attention needs a condition, and self-attention takes none')
         bins = x.flatten(2).mT  # [B, F*T, C]

@@ -4,6 +4,9 @@
 __all__ = ['STEMS', 'ResidualBlock', 'ResNet18', 'read_resnet']
 
 # %% ../../nbs/models/resnet.ipynb #00000002
+from pathlib import Path
+
+import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,30 +14,36 @@ from .published_weights import read_published_weights
 
 # %% ../../nbs/models/resnet.ipynb #00000005
 class ResidualBlock(nn.Module):
-    "Two convolutions of three by three pixels and a shortcut: `[B, given, H, W] -> [B, channels, H / stride, W / stride]`."
+    "Two 3x3 convolutions and a shortcut: `[B, channels_in, H, W] -> [B, channels_out, H / stride, W / stride]`."
 
-    def __init__(self, given: int, channels: int, stride: int = 1):
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(given, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels)
-        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(given, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-            if stride > 1 or given != channels
-            else None
-        )
+        self.conv1, self.bn1 = _conv3x3(channels_in, channels_out, stride), nn.BatchNorm2d(channels_out)
+        self.conv2, self.bn2 = _conv3x3(channels_out, channels_out, 1), nn.BatchNorm2d(channels_out)
+        self.downsample = None
+        if stride > 1 or channels_in != channels_out:
+            convolution = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(convolution, nn.BatchNorm2d(channels_out))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _conv3x3(channels_in, channels_out, stride):
+    return nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
 
 # %% ../../nbs/models/resnet.ipynb #00000007
 STEMS = ('quarter', 'half', 'whole')
 
 
 class ResNet18(nn.Module):
-    """Features of images or spectrograms, `[B, inputs, H, W] -> [B, 8 width, H / s, W / s]`, s being 32 with the stem 'quarter' (the published one), 8 with 'half', after which the last stage keeps the resolution, and with 'whole', which keeps it itself.
+    """Features of images or spectrograms, `[B, inputs, H, W] -> [B, 8 width, H / s, W / s]`.
 
-    `inputs`: 3 for colours, 1 for spectrograms. Raises ValueError for another stem, and sizes below one.
+    `inputs`: 3 for colours, 1 for spectrograms. `width`: channels of the first stage. `stem`: resolution behind it.
+    'quarter' is the published one, with s = 32; with 'half' and 'whole' s is 8. With 'half' the last stage keeps
+    the resolution.
+    Raises ValueError for another stem and for sizes below one.
     """
 
     def __init__(self, inputs: int = 3, width: int = 64, stem: str = 'quarter'):
@@ -43,45 +52,46 @@ class ResNet18(nn.Module):
             raise ValueError(
                 f'a stem is one of {", ".join(STEMS)}, inputs and width are positive; got "{stem}", {inputs}, {width}'
             )
-        self.conv1 = (
-            nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
-            if stem == 'quarter'
-            else nn.Conv2d(inputs, width, 3, 1 if stem == 'whole' else 2, 1, bias=False)
-        )
-        self.bn1, self.pool = nn.BatchNorm2d(width), nn.MaxPool2d(3, 2, 1) if stem == 'quarter' else nn.Identity()
-        stage = lambda given, channels, stride: nn.Sequential(ResidualBlock(given, channels, stride), ResidualBlock(channels, channels))
-        self.layer1, self.layer2 = stage(width, width, 1), stage(width, 2 * width, 2)
-        self.layer3, self.layer4 = (
-            stage(2 * width, 4 * width, 2),
-            stage(4 * width, 8 * width, 1 if stem == 'half' else 2),
-        )
+        self.conv1 = _stem_convolution(inputs, width, stem)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.pool = nn.MaxPool2d(3, 2, 1) if stem == 'quarter' else nn.Identity()
+        self.layer1 = _stage(width, width, 1)
+        self.layer2 = _stage(width, 2 * width, 2)
+        self.layer3 = _stage(2 * width, 4 * width, 2)
+        self.layer4 = _stage(4 * width, 8 * width, 1 if stem == 'half' else 2)
         self.channels = 8 * width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
 
     @property
-    def stages(self) -> list:
-        "The stem with the first stage, and the other three."
+    def stages(self) -> list[nn.Module]:
+        "The stem together with the first stage, then the other three stages."
         return [nn.ModuleList([self.conv1, self.bn1, self.layer1]), self.layer2, self.layer3, self.layer4]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.pool(F.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
+
+def _stem_convolution(inputs, width, stem):
+    if stem == 'quarter':
+        return nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
+    return _conv3x3(inputs, width, 1 if stem == 'whole' else 2)
+
+
+def _stage(channels_in, channels_out, stride):
+    return nn.Sequential(ResidualBlock(channels_in, channels_out, stride), ResidualBlock(channels_out, channels_out))
+
 # %% ../../nbs/models/resnet.ipynb #0000000b
-def read_resnet(path) -> dict:
-    "Tensors by name of a file of weights of torchvision's ResNet-18, without those of its classes. Raises ValueError, which names the file, where it is missing, damaged, holds more than tensors, or other ones."
-    weights = {
-        name: tensor
-        for name, tensor in read_published_weights(
-            path, 'the weights of ResNet-18 that torchvision names (resnet18-f37072fd.pth)'
-        ).items()
-        if not str(name).startswith('fc.')
-    }
-    own = ResNet18().state_dict()
-    if {name: tensor.shape for name, tensor in own.items()} != {
-        name: getattr(tensor, 'shape', None) for name, tensor in weights.items()
-    }:
+def read_resnet(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of torchvision's ResNet-18 from a file of weights, without those of its classes.
+
+    Raises ValueError, which names the file, where it is missing, damaged, or contains anything else.
+    """
+    published = read_published_weights(path, 'the weights of ResNet-18 that torchvision names (resnet18-f37072fd.pth)')
+    weights = {name: tensor for name, tensor in published.items() if not str(name).startswith('fc.')}
+    expected = {name: tensor.shape for name, tensor in ResNet18().state_dict().items()}
+    if expected != {name: getattr(tensor, 'shape', None) for name, tensor in weights.items()}:
         raise ValueError(f'{path}: are not the weights of ResNet-18; give those that torchvision names')
     return weights

@@ -12,9 +12,9 @@ from .layers import DepthwiseConv, InstanceNorm, PReLU, ScaledDense
 
 # %% ../../nbs/models/tdcn.ipynb #00000005
 class ConvBlock(nn.Sequential):
-    """One separable dilated convolution block: `[batch, bottleneck, frame]` in, the same out, without the residual sum.
+    """One separable dilated convolution block: `[batch, bottleneck, frame]` in and out, without the residual sum.
 
-    `index` sets the dilation, `2^(index mod cycle)` frames, and the start of the last scale, `0.9^index`.
+    `index`: sets the dilation, `2^(index mod cycle)` frames, and the start of the last scale, `0.9^index`.
     Source: MixIT, Table 1.
     """
 
@@ -31,7 +31,7 @@ class ConvBlock(nn.Sequential):
 
 # %% ../../nbs/models/tdcn.ipynb #00000008
 def skip_pairs(blocks: int, cycle: int) -> list[tuple[int, int]]:
-    "Skip-residual connections `(from, to)` between the first blocks of the dilation cycles (MixIT, Table 1)."
+    "Return skip-residual connections `(from, to)` between the first blocks of dilation cycles (MixIT, Table 1)."
     firsts = range(0, blocks, cycle)
     return [(start, end) for start in firsts for end in firsts if start < end]
 
@@ -46,21 +46,22 @@ class DilatedStack(nn.Module):
             {f'{start}-{end}': nn.Conv1d(bottleneck, bottleneck, 1) for start, end in skip_pairs(blocks, cycle)}
         )
 
-    def forward(self, x):
-        heard = {}
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: list[torch.Tensor] = []
         for i, block in enumerate(self.blocks):
-            x = x + sum(dense(heard[start]) for start, dense in self._into(i))
+            x = x + sum(dense(outputs[start]) for start, dense in self._skips_into(i))
             x = x + block(x)
-            heard[i] = x
+            outputs.append(x)
         return x
 
-    def _into(self, end: int):
+    def _skips_into(self, end):
+        "Return the skips that end at a block, as pairs of first block and dense layer."
         pairs = ((name.split('-'), dense) for name, dense in self.skips.items())
         return [(int(start), dense) for (start, to), dense in pairs if int(to) == end]
 
 # %% ../../nbs/models/tdcn.ipynb #0000000b
-def fourier_basis(basis: int, kernel: int):
-    """Windowed cosines and sines of both signs, `[basis, kernel]`; `encode` then `decode` by it reproduces a signal.
+def fourier_basis(basis: int, kernel: int) -> torch.Tensor:
+    """Return windowed cosines and sines of both signs, `[basis, kernel]`; a signal encoded and decoded stays the same.
 
     Raises ValueError unless `basis` is a multiple of 4 and at least twice `kernel`.
     """
@@ -80,7 +81,7 @@ class TDCN(nn.Module):
 
     `forward(mixture [batch, time]) -> estimates [batch, source, time]`, for any number of samples.
     `num_sources`: M. `basis`: N. `kernel`: L in samples, even; the hop is L/2. `cycle`: blocks in a dilation cycle.
-    `start`: 'random' weights, as in the paper, or a 'fourier' basis (see `fourier_basis`), from which short trainings gain.
+    `basis_init`: 'random', as in the paper, or 'fourier' (see `fourier_basis`), which helps short trainings.
     Raises ValueError where `kernel` is odd or a size is not positive, or the mixture isn't `[batch, time]`.
     """
 
@@ -93,11 +94,11 @@ class TDCN(nn.Module):
         hidden: int = 512,
         blocks: int = 32,
         cycle: int = 8,
-        start: str = 'random',
+        basis_init: str = 'random',
     ):
         super().__init__()
-        if start not in ('random', 'fourier'):
-            raise ValueError(f'the basis starts "random" or as "fourier"; got "{start}"')
+        if basis_init not in ('random', 'fourier'):
+            raise ValueError(f'basis_init is "random" or "fourier"; got "{basis_init}"')
         if kernel % 2 or min(num_sources, basis, kernel, bottleneck, hidden, blocks, cycle) < 1:
             raise ValueError(
                 f'TDCN sizes must be positive and kernel even; got num_sources={num_sources}, basis={basis}, '
@@ -110,29 +111,26 @@ class TDCN(nn.Module):
         self.final_bottleneck = nn.Conv1d(bottleneck, bottleneck, 1)
         self.mask = nn.Conv1d(bottleneck, num_sources * basis, 1)
         self.decoder = nn.ConvTranspose1d(basis, 1, kernel, stride=self.hop, bias=False)
-        if start == 'fourier':
-            self._start_as_fourier(basis)
+        if basis_init == 'fourier':
+            with torch.no_grad():
+                for layer in (self.encoder, self.decoder):
+                    layer.weight.copy_(fourier_basis(basis, kernel)[:, None])
 
-    @torch.no_grad()
-    def _start_as_fourier(self, basis):
-        for layer in (self.encoder, self.decoder):
-            layer.weight.copy_(fourier_basis(basis, self.kernel)[:, None])
-
-    def forward(self, mixture):
+    def forward(self, mixture: torch.Tensor) -> torch.Tensor:
         coefficients = self.encode(mixture)  # [B, N, F]
-        x = self.separator(self.first_bottleneck(F.relu(coefficients)))  # [B, 256, F]
+        x = self.separator(self.first_bottleneck(F.relu(coefficients)))  # [B, bottleneck, F]
         masks = torch.sigmoid(self.mask(self.final_bottleneck(x)))  # [B, M*N, F]
         masked = masks.unflatten(1, (self.num_sources, -1)) * coefficients[:, None]  # [B, M, N, F]
         return self.decode(masked, mixture.shape[-1])
 
-    def encode(self, mixture):
-        "Coefficients `[batch, basis, frame]` of a mixture `[batch, time]`, zero-padded so that every sample lies in two frames."
+    def encode(self, mixture: torch.Tensor) -> torch.Tensor:
+        "Return coefficients `[batch, basis, frame]` of a mixture, padded so that each sample lies in two frames."
         if mixture.ndim != 2:
             raise ValueError(f'TDCN takes a mixture [batch, time]; got shape {tuple(mixture.shape)}')
         end = self.hop + -mixture.shape[-1] % self.hop
         return self.encoder(F.pad(mixture, (self.hop, end))[:, None])
 
-    def decode(self, masked, length: int):
-        "Waveforms `[batch, source, length]` by overlap-add of masked coefficients `[batch, source, basis, frame]`."
+    def decode(self, masked: torch.Tensor, length: int) -> torch.Tensor:
+        "Return waveforms `[batch, source, length]` by overlap-add of coefficients `[batch, source, basis, frame]`."
         waveforms = self.decoder(masked.flatten(0, 1))[:, 0, self.hop : self.hop + length]
         return waveforms.unflatten(0, masked.shape[:2])

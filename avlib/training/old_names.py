@@ -12,6 +12,7 @@ METHODS = {  # old name of a method -> its name today
     'avlib.methods.unasked:UnaskedSeparation': 'avlib.methods.unconditional_separation:UnconditionalSeparation',
 }
 SETTINGS = {  # method today -> {old setting: its name today}; a dot leads into nested settings
+    'avlib.methods.mixit:MixIT': {'tdcn.start': 'tdcn.basis_init'},
     'avlib.methods.queried_separation:QueriedSeparation': {
         'singles': 'single_source_input',
         'known_alpha': 'supervised_alpha',
