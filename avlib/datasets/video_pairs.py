@@ -10,111 +10,112 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from ..io.audio import read_audio
-from ..io.files import read_json, read_jsonl, write_json, write_jsonl
-from ..io.video import IMAGE_SUFFIXES, resize_frame, read_image, crop_sound, video_frames, video_info, video_sound
-from ..corpora.manifest import ManifestError
-from .mixtures import LEVEL_DB, MixtureSettings
-from .negatives import draw_negatives, read_negatives
 from ..corpora.localization_benchmarks import CLIP_LISTS
+from ..corpora.manifest import ManifestError
 from ..corpora.splits import split_names
 from ..corpora.video_corpora import clips_on_disk
+from .mixtures import LEVEL_DB, MixtureSettings
+from .negatives import draw_negatives
 from ..dsp.mixing import level_db, set_level
 from ..dsp.resample import resample
+from ..io.audio import read_audio
+from ..io.files import read_json, read_jsonl, write_json, write_jsonl
+from ..io.video import IMAGE_SUFFIXES, crop_sound, read_image, resize_frame, video_frames, video_info, video_sound
 
 # %% ../../nbs/datasets/video_pairs.ipynb #00000005
 class VideoPairs(Dataset):
-    """Frames and sounds of clips on disk: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`, in the order of `folder/SPLIT.jsonl`.
+    """Frames and sounds of clips on disk: `{'image' [3, S, S] from 0 to 1, 'audio' [T]}`.
 
-    Of a video the frame in its middle, squeezed to S pixels, and the sound around it; of a picture and a sound, the middle of that. Sounds are brought to one level. Raises MediaError and AudioError, which name the file.
+    They are in the order of `folder/SPLIT.jsonl`.
+    Raises MediaError and AudioError for files that can't be read.
     """
 
-    def __init__(self, folder, split: str):
+    def __init__(self, folder: str | Path, split: str):
         card, self.rows = read_json(Path(folder) / 'card.json'), read_jsonl(Path(folder) / f'{split}.jsonl')
         self.root, self.size = Path(card['videos']), card['size']
         self.settings = MixtureSettings(rate=card['rate'], seconds=card['seconds'])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def image(self, index: int):
+    def image(self, index: int) -> torch.Tensor:
+        "Return the frame of a clip."
         path = self.root / self.rows[index]['file']
-        return resize_frame(
-            read_image(path)
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            else next(iter(video_frames(path, (video_info(path).seconds / 2,)))),
-            self.size,
-        )
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return resize_frame(read_image(path), self.size)
+        middle = video_info(path).seconds / 2
+        return resize_frame(next(iter(video_frames(path, (middle,)))), self.size)
 
-    def audio(self, index: int):
+    def audio(self, index: int) -> torch.Tensor:
+        "Return the sound of a clip."
         row, rate = self.rows[index], self.settings.rate
         if row['sound']:
             sound = read_audio(self.root / row['sound'], rate=rate, mono=True)[0][0]
         else:
             sound = resample(*video_sound(self.root / row['file']), rate)
-        heard = crop_sound(sound, rate, (len(sound) / rate / 2,), self.settings.seconds)[0]
-        return set_level(heard, LEVEL_DB) if level_db(heard) > -90 else heard
+        crop = crop_sound(sound, rate, (len(sound) / rate / 2,), self.settings.seconds)[0]
+        return set_level(crop, LEVEL_DB) if level_db(crop) > -90 else crop
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> dict:
         return {'image': self.image(index), 'audio': self.audio(index)}
 
 # %% ../../nbs/datasets/video_pairs.ipynb #00000009
-def write_video_corpus(folder, kind: str, root, settings: dict, negatives=None) -> dict:
-    """Write lists of training, validation and test, negatives, and last the card, which is returned: numbers of clips, and of those that are `missing`.
+def write_video_corpus(folder: str | Path, kind: str, root: str | Path, settings: dict) -> dict:
+    """Write lists for training, validation and test, the negatives of the test, and the card; return the card.
 
-    `kind`: one of `CLIP_LISTS`; `settings`: `size` in pixels, `rate` in Hz, `seconds`, `seed`. `negatives`: a published list (see `read_negatives`); without one they are drawn, as many as there are test clips.
-    Raises ManifestError for another kind, broken lists, or where no clip for training, or for test, is there.
+    `kind`: one of `CLIP_LISTS`. `settings`: `size` in pixels, `rate` in Hz, `seconds`, `seed`.
+    The card has the numbers of clips, and of listed clips that are `missing`.
+    Raises ManifestError for another kind, broken lists, and where no clip for training or test is on disk.
     """
     if kind not in CLIP_LISTS:
         raise ManifestError(f'videos with boxes are those of {", ".join(CLIP_LISTS)}; got "{kind}"')
-    folder, there, listed = Path(folder), clips_on_disk(root), CLIP_LISTS[kind](root, settings['size'])
+    folder, clips, lists = Path(folder), clips_on_disk(root), CLIP_LISTS[kind](root, settings['size'])
     (folder / 'card.json').unlink(missing_ok=True)
-    rows = {
-        split: [{**row, **there[row['id']]} for row in found if row['id'] in there] for split, found in listed.items()
+    available = {split: [{**row, **clips[row['id']]} for row in lists[split] if row['id'] in clips] for split in lists}
+    for split in ('train', 'test'):
+        if not available[split]:
+            raise ManifestError(
+                f'{root}: none of the {len(lists[split])} clips that are listed for {split} is there; files must be '
+                'named by their clips'
+            )
+    rows = _hold_out_validation(available, settings['seed'])
+    for split, in_split in rows.items():
+        write_jsonl(folder / f'{split}.jsonl', in_split)
+    write_jsonl(folder / 'negatives.jsonl', _draw_test_negatives(rows['test'], settings['seed']))
+    card = {
+        'corpus': kind,
+        'videos': str(Path(root).resolve()),
+        **{key: settings[key] for key in ('rate', 'seconds', 'size')},
+        **_counts(rows),
+        'missing': sum(row['id'] not in clips for listed in lists.values() for row in listed),
     }
-    if lacking := [split for split in ('train', 'test') if not rows[split]]:
-        raise ManifestError(
-            f'{root}: none of the {len(listed[lacking[0]])} clips that are listed for {lacking[0]} is there; are files named by their clips?'
-        )
-    valid = split_names([row['id'] for row in rows['train']], 0, 0.05, settings['seed'])
-    rows = {
-        'train': [row for row in rows['train'] if valid[row['id']] == 'train'],
-        'valid': [row for row in rows['train'] if valid[row['id']] == 'valid'],
-        'test': rows['test'],
-    }
-    for split, found in rows.items():
-        write_jsonl(folder / f'{split}.jsonl', found)
-    write_jsonl(folder / 'negatives.jsonl', _negatives(rows['test'], negatives, settings['seed']))
-    missing = sum(row['id'] not in there for found in listed.values() for row in found)
-    write_json(
-        folder / 'card.json',
-        {
-            'corpus': kind,
-            'videos': str(Path(root).resolve()),
-            **{key: settings[key] for key in ('rate', 'seconds', 'size')},
-            'labels': sorted({label for found in rows.values() for row in found for label in row['labels']}),
-            **{split: len(found) for split, found in rows.items()},
-            'missing': missing,
-        },
-    )
+    write_json(folder / 'card.json', card)
     return read_json(folder / 'card.json')
 
+# %% ../../nbs/datasets/video_pairs.ipynb #00000007
+def _hold_out_validation(rows, seed) -> dict[str, list[dict]]:
+    splits = split_names([row['id'] for row in rows['train']], 0, 0.05, seed)
+    return {
+        'train': [row for row in rows['train'] if splits[row['id']] == 'train'],
+        'valid': [row for row in rows['train'] if splits[row['id']] == 'valid'],
+        'test': rows['test'],
+    }
 
-def _negatives(rows, published, seed):
-    "Numbers of test clips, the frame of one and the sound of another; of clips without classes each counts as one of its own."
-    numbers, classes = (
-        {row['id']: i for i, row in enumerate(rows)},
-        {row['id']: (row['labels'] or [row['id']])[0] for row in rows},
-    )
-    pairs = (
-        [pair for pair in read_negatives(published, classes) if {pair.video, pair.audio} <= set(numbers)]
-        if published
-        else draw_negatives(classes, len(rows), _hard(classes), seed)
-    )
+
+def _counts(rows):
+    labels = {label for in_split in rows.values() for row in in_split for label in row['labels']}
+    return {'labels': sorted(labels), **{split: len(in_split) for split, in_split in rows.items()}}
+
+
+def _draw_test_negatives(rows, seed) -> list[dict]:
+    "Draw as many negatives as test clips; a clip without a class has one of its own."
+    numbers = {row['id']: i for i, row in enumerate(rows)}
+    classes = {row['id']: (row['labels'] or [row['id']])[0] for row in rows}
+    pairs = draw_negatives(classes, len(rows), _hard_fraction(classes), seed)
     return [{'frame': numbers[pair.video], 'sound': numbers[pair.audio], 'kind': pair.kind} for pair in pairs]
 
 
-def _hard(classes):
-    "A quarter, or as many as have another clip of their class."
+def _hard_fraction(classes):
+    "Return a quarter, or the fraction of clips that have another clip of their class if that is smaller."
     counts = Counter(classes.values())
     return min(0.25, sum(counts[label] > 1 for label in classes.values()) / len(classes))

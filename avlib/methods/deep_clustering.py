@@ -142,8 +142,8 @@ def cluster_bins(embedding: torch.Tensor, magnitude: torch.Tensor, s: DeepCluste
 class DeepClustering(Separator):
     """Deep clustering as a method. Source: Seetharaman et al. 2019, section 2.3.
 
-    A batch holds `mixture [B, T]`; `labels`, the index of a source for each bin of its spectrogram; and `confidence`, the
-    weight of that label, 0 to 1; both `[B, bin, frame]`.
+    A batch holds `mixture [B, T]`; `labels`, the index of a source for each bin; and `confidence`, the
+    weight of that label, 0 to 1. Both are `[B, bin, frame]`, like the spectrogram.
     """
 
     settings_class = DeepClusteringSettings
