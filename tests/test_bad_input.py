@@ -69,7 +69,7 @@ def remove_fields(*fields):
 
 
 def corpus(root: Path, name: str, change=lambda rows: None) -> Path:
-    """Write a corpus of six clips to `root`, with its manifest's rows changed by `change(rows)`; return the manifest."""
+    """Write a corpus of six clips, with its manifest's rows changed by `change(rows)`; return the manifest."""
     clips = [('train', 'ann'), ('train', 'bob'), ('valid', 'cid'), ('valid', 'dan'), ('test', 'eve'), ('test', 'fay')]
     common = {'sample_rate': RATE, 'frames': RATE, 'labels': ['speech']}
     rows = [{'id': name, 'split': split, 'path': f'{name}.wav', 'speaker': name, **common} for split, name in clips]
@@ -197,8 +197,18 @@ CASES = {  # a command, and words that its message must contain
     'truncated weights': (separate('good.wav', model='short'), 'short/model.safetensors', 'damaged', 'train'),
     'card missing': (separate('good.wav', model='bare'), 'bare/model.json', 'missing', 'beside'),
     'card truncated': (separate('good.wav', model='cut'), 'cut/model.json', 'no whole JSON'),
-    'card without settings': (separate('good.wav', model='vague'), 'vague/model.json', 'settings', 'copy the card again'),
-    'card without a rate': (separate('good.wav', model='rateless'), 'rateless/model.json', 'rate', 'copy the card again'),
+    'card without settings': (
+        separate('good.wav', model='vague'),
+        'vague/model.json',
+        'settings',
+        'copy the card again',
+    ),
+    'card without a rate': (
+        separate('good.wav', model='rateless'),
+        'rateless/model.json',
+        'rate',
+        'copy the card again',
+    ),
     'unknown corpus': (repro('--corpus', 'nobody'), 'no corpus "nobody"', 'avlib data add'),
     'unknown profile': (repro('--profile', 'huge'), 'no profile "huge"', 'smoke, tiny'),
     'corpus to check is unknown': (check('nobody'), 'nobody/manifest.jsonl', 'double'),
@@ -260,11 +270,8 @@ def outcomes(bench, request) -> dict:
     chosen = {item.callspec.params['name'] for item in items}
     before = snapshot(bench)
     with ThreadPoolExecutor(3) as pool:
-        done = {
-            name: result
-            for name, result in zip(chosen, pool.map(lambda name: execute(bench, name), chosen), strict=True)
-        }
-    return done | {'before': before}
+        results = pool.map(lambda name: execute(bench, name), chosen)
+        return {'before': before, **dict(zip(chosen, results, strict=True))}
 
 
 def snapshot(folder: Path) -> dict:
