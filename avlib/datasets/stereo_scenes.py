@@ -123,7 +123,8 @@ def write_scenes(path: str | Path, scenes: Iterable[StereoScene], rate: int) -> 
 
     Raises ValueError for no scenes, and for a scene with a silent voice or microphone.
     """
-    tensors, rows = {}, []
+    tensors: dict[str, torch.Tensor] = {}
+    rows = []
     for i, scene in enumerate(scenes):
         signals = {'stereo': scene.stereo}
         if scene.sources is not None:
