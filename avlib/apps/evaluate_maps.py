@@ -151,18 +151,19 @@ def score_maps(
         )
     benchmark = read_benchmark(annotations)
     pairs = [(clip, clip, '') for clip in benchmark.boxes]
-    if negatives:
-        pairs += read_negatives(negatives, benchmark.classes)
+    pairs += read_negatives(negatives, benchmark.classes) if negatives else []
     check_map_names(Path(predictions), [map_name(video, audio) for video, audio, _ in pairs])
     prior, scores = center_prior(FRAME_SIZE), []
     for video, audio, kind in tqdm(pairs, desc='evaluating', unit='map', disable=not progress, mininterval=1):
         localization_map = read_map(Path(predictions) / map_name(video, audio))
-        iou, prior_iou, size = 0.0, 0.0, ''
-        if not kind:
+        certainty = map_confidence(localization_map, confidence)
+        if kind:
+            scores.append(FrameScore(0.0, 0.0, certainty, '', kind))
+        else:
             target = box_map(benchmark.boxes[video], FRAME_SIZE, benchmark.annotators)
             masks = torch.stack([predict_pixels(localization_map, area, threshold), prior])
-            (iou, prior_iou), size = consensus_iou(masks, target).tolist(), str(size_group(target))
-        scores.append(FrameScore(iou, prior_iou, map_confidence(localization_map, confidence), size, kind))
+            iou, prior_iou = consensus_iou(masks, target).tolist()
+            scores.append(FrameScore(iou, prior_iou, certainty, str(size_group(target)), ''))
     return scores
 
 # %% ../../nbs/apps/evaluate_maps.ipynb #00000014

@@ -127,6 +127,15 @@ def session_report(session: QuerySession) -> list[str]:
     return lines
 
 # %% ../../nbs/apps/separate_query.ipynb #00000016
+def _load_query_separator(model, runs) -> tuple[QuerySeparator, dict]:
+    method, card = load_model(model, runs)
+    if not isinstance(method, QuerySeparator):
+        raise ValueError(
+            f'model: "{model}" takes no queries; give a model that was trained on queries, or leave --query out'
+        )
+    return method, card
+
+
 def separate_by_query(
     path: str | Path,
     model: str | Path,
@@ -149,11 +158,7 @@ def separate_by_query(
     if not queries:
         raise ValueError('queries: got none; say what to separate: --query "the sound of violin"')
     names = file_names(queries, rest)
-    method, card = load_model(model, runs)
-    if not isinstance(method, QuerySeparator):
-        raise ValueError(
-            f'model: "{model}" takes no queries; give a model that was trained on queries, or leave --query out'
-        )
+    method, card = _load_query_separator(model, runs)
     session = QuerySession(method, queries, card)
     with separated_blocks(path, session.separate_channels, card['rate'], True, rest, progress) as blocks:
         paths = write_named(blocks, files, names)

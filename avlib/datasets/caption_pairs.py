@@ -58,7 +58,7 @@ def _count_for_pairs(label, recordings, fraction):
 def _recording(clip):
     return clip.recording or clip.speaker or clip.id
 
-
+# %% ../../nbs/datasets/caption_pairs.ipynb #00000013
 def _recordings_by_label(clips):
     "Return for each label the lists of clips of its recordings."
     clips_of_recordings = defaultdict(lambda: defaultdict(list))
@@ -108,7 +108,7 @@ def _freeze(folder, name, settings, source, home):
 # %% ../../nbs/datasets/caption_pairs.ipynb #0000000d
 CAPTIONS = ('{}', 'the sound of {}', 'The sound of a {}', '{} playing', 'someone plays the {}', '{} music')
 
-
+# %% ../../nbs/datasets/caption_pairs.ipynb #00000014
 class CaptionedClips(CorpusData):
     """Pairs `{'mixture' [T], 'caption' [512], 'label' [512]}`; texts are bytes (see `bytes_to_texts`).
 
@@ -149,7 +149,7 @@ class CaptionedClips(CorpusData):
             'label': text_to_bytes(', '.join(sorted(labels))),
         }
 
-
+# %% ../../nbs/datasets/caption_pairs.ipynb #00000015
 def _draw_caption(labels: list[str], rng: np.random.Generator) -> str:
     if len(labels) > 1:
         return label_query(*labels)

@@ -72,7 +72,7 @@ class LocalizationPairs(CorpusData):
             example['image'] = augment_image(example['image'], np.random.default_rng([self.seed, turn, place]))
         return example
 
-
+# %% ../../nbs/datasets/localization_pairs.ipynb #0000000f
 def _open_pairs(prepared: PreparedCorpus, split: str) -> Dataset:
     if 'videos' in prepared.card:
         return VideoPairs(prepared.folder, split)

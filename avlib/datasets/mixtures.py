@@ -19,6 +19,28 @@ from ..dsp.mixing import level_db, set_level
 from ..io.audio import read_audio
 from ..io.files import read_jsonl, write_jsonl
 
+# %% ../../nbs/datasets/mixtures.ipynb #00000015
+class _AudioCache:
+    "Decoded clips up to a limit in bytes; the one that was not used for longest is dropped first."
+
+    def __init__(self, limit: int):
+        self.limit, self.bytes = limit, 0
+        self.clips: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def get(self, name: str) -> torch.Tensor | None:
+        if name in self.clips:
+            self.clips.move_to_end(name)
+        return self.clips.get(name)
+
+    def add(self, name: str, audio: torch.Tensor) -> None:
+        self.clips[name] = audio
+        self.bytes += audio.nbytes
+        while self.bytes > self.limit and len(self.clips) > 1:
+            self.bytes -= self.clips.popitem(last=False)[1].nbytes
+
 # %% ../../nbs/datasets/mixtures.ipynb #00000005
 class Corpus:
     """Clips of one split of a manifest as mono audio at `rate` Hz, in `groups` by speaker, or by recording, or alone.
@@ -31,7 +53,7 @@ class Corpus:
     def __init__(
         self, manifest: str | Path, split: str, rate: int, home: str | Path | None = None, memory: int = 2**30
     ):
-        self.manifest, self.rate, self.memory = Path(manifest), rate, memory
+        self.manifest, self.rate = Path(manifest), rate
         self.home = Path(home or clips_folder(manifest))
         self.clips = {clip.id: clip for clip in read_manifest(manifest) if clip.split == split}
         self.groups = self._group()
@@ -40,8 +62,7 @@ class Corpus:
                 f'{manifest}: the split "{split}" has clips of {len(self.groups)} speaker(s) or recording(s); '
                 'mixing needs two at least: add clips, or split the corpus differently'
             )
-        self._cache: OrderedDict[str, torch.Tensor] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache = _AudioCache(memory)
 
     def _group(self) -> dict[str, list[str]]:
         groups = defaultdict(list)
@@ -55,19 +76,11 @@ class Corpus:
 
     def audio(self, clip_id: str) -> torch.Tensor:
         "Return a clip as a mono tensor `[time]` at the rate of the corpus."
-        if clip_id not in self._cache:
-            self._store(clip_id, self._read(clip_id))
-        self._cache.move_to_end(clip_id)
-        return self._cache[clip_id]
-
-    def _read(self, clip_id):
-        return read_audio(self.clips[clip_id].file(self.home), rate=self.rate, mono=True)[0][0]
-
-    def _store(self, clip_id, audio):
-        self._cache[clip_id] = audio
-        self._cached_bytes += audio.nbytes
-        while self._cached_bytes > self.memory and len(self._cache) > 1:
-            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        audio = self._cache.get(clip_id)
+        if audio is None:
+            audio = read_audio(self.clips[clip_id].file(self.home), rate=self.rate, mono=True)[0][0]
+            self._cache.add(clip_id, audio)
+        return audio
 
 # %% ../../nbs/datasets/mixtures.ipynb #00000009
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ class MixtureSettings:
 
 LEVEL_DB = -26.0  # of a source before its gain: headroom for four of them
 
-
+# %% ../../nbs/datasets/mixtures.ipynb #0000000f
 def draw_source(corpus: Corpus, group: str, settings: MixtureSettings, rng, used: set[str]) -> dict:
     """Draw the recipe of one source: its clips, the start in the first of them in s, and a gain in dB.
 
@@ -162,7 +175,7 @@ def unseen_groups(corpus: Corpus) -> list[str]:
     trained = {clip.speaker for clip in read_manifest(corpus.manifest) if clip.split == 'train'}
     return [group for group in corpus.groups if group not in trained]
 
-
+# %% ../../nbs/datasets/mixtures.ipynb #00000010
 class FrozenMixtures(Dataset):
     """Mixtures of a recipe file: `{'id', 'sources': [source, time], 'speakers'}`.
 

@@ -188,7 +188,7 @@ class MovingClips(Dataset):
         clips.tensors = {'audio': self.tensors['audio'], **features}
         return clips
 
-
+# %% ../../nbs/datasets/moving_clips.ipynb #00000012
 def _check_rows(rows, clips, name, labels):
     if clips != len(rows):
         raise ValueError(

@@ -33,7 +33,7 @@ def negative_kind(video: str, audio: str, classes: dict) -> str:
         return 'automated'
     return 'hard' if classes[video] == classes[audio] else 'easy'
 
-
+# %% ../../nbs/datasets/negatives.ipynb #0000000f
 def read_negatives(path: str | Path, classes: dict | None = None) -> list[Negative]:
     """Read the negatives of a published list `video,audio,label`.
 

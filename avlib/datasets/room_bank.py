@@ -38,7 +38,7 @@ def cut_tail(responses: torch.Tensor, below_db: float = -60.0) -> torch.Tensor:
     remaining = energy.flip(0).cumsum(0).flip(0)
     return responses[..., : int((remaining > remaining[0] * 10 ** (below_db / 10)).sum())]
 
-
+# %% ../../nbs/datasets/room_bank.ipynb #0000000e
 def write_room_bank(
     path: str | Path,
     settings: RoomSettings,

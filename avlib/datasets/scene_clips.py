@@ -210,7 +210,7 @@ def write_scene_corpus(
     write_json(folder / 'card.json', card)
     return read_json(folder / 'card.json')
 
-
+# %% ../../nbs/datasets/scene_clips.ipynb #00000014
 def _choose_labels(chosen, corpora, manifest):
     available = set.intersection(*(set(corpus.groups) for corpus in corpora.values()))
     if unknown := sorted(set(chosen or ()) - available):

@@ -70,7 +70,7 @@ def draw_stereo_scene(
     images = render_in_room(voices, responses[:, pair])
     return _normalized_scene(f'{index:05d}', images, tuple(source['speaker'] for source in recipe))
 
-
+# %% ../../nbs/datasets/stereo_scenes.ipynb #0000001a
 def _normalized_scene(name, images, speakers):
     "Return the scene of images `[source, 2, T]`; its largest sample is 0.9."
     stereo = images.sum(0)
@@ -143,7 +143,7 @@ def write_scenes(path: str | Path, scenes: Iterable[StereoScene], rate: int) -> 
 def _to_16_bits(signal):
     return (signal * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
 
-
+# %% ../../nbs/datasets/stereo_scenes.ipynb #0000001b
 class StereoScenes(TensorStore, Dataset):
     """Scenes of a file: `{'id', 'stereo': [2, T], 'mixture': [T], 'sources': [source, T], 'speakers'}`; `rate` in Hz.
 
