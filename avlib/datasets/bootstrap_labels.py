@@ -67,16 +67,11 @@ def true_labels(sources: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     return stft(sources, n_fft, hop).abs().argmax(-3)
 
 # %% ../../nbs/datasets/bootstrap_labels.ipynb #00000011
-def _check_settings(labels, scene_fraction, alpha, frames):
+def _check_targets(scenes, clusterings, labels, alpha, n_fft, hop):
     if labels not in ('truth', 'estimates'):
         raise ValueError(f'labels are one of truth, estimates; got "{labels}"')
-    if not 0 < scene_fraction <= 1:
-        raise ValueError(f'scene_fraction must be above 0 and at most 1; got {scene_fraction}')
-    if not alpha >= 0 or frames < 2:
-        raise ValueError(f'alpha must be 0 or more, and frames 2 or more; got {alpha} and {frames}')
-
-
-def _check_scenes(scenes, clusterings, labels, n_fft, hop):
+    if not alpha >= 0:
+        raise ValueError(f'alpha must be 0 or more; got {alpha}')
     if labels == 'truth' and not all(row['has_sources'] for row in scenes.rows):
         raise ValueError(f'{scenes.path}: the sources are not known; train on estimates')
     settings = clusterings.note['settings']
@@ -111,11 +106,11 @@ class BinTargets:
     """Labels of bins and their confidence, from true sources ('truth') or from clusterings ('estimates').
 
     `alpha`: the exponent of the confidence; true labels have confidence 1.
-    Raises ValueError for unknown true sources, and clusterings that don't fit the scenes.
+    Raises ValueError for other labels, a negative alpha, unknown true sources, and clusterings that don't fit the scenes.
     """
 
     def __init__(self, scenes: StereoScenes, clusterings: Clusterings, labels: str, alpha: float, n_fft: int, hop: int):
-        _check_scenes(scenes, clusterings, labels, n_fft, hop)
+        _check_targets(scenes, clusterings, labels, alpha, n_fft, hop)
         self.scenes, self.clusterings, self.n_fft, self.hop = scenes, clusterings, n_fft, hop
         self.estimated, self.alpha = labels == 'estimates', alpha
 
@@ -150,31 +145,20 @@ class BinTargets:
 class BootstrapExamples(StereoData):
     """Training examples `{'mixture' [T], 'labels' [F, T'], 'confidence' [F, T']}`.
 
-    `labels`: 'truth' (with confidence 1) or 'estimates' (with the confidence of exponent `alpha`).
     `frames`: their largest number in an example. `scene_fraction`: the fraction of scenes that is used, the first ones.
     `size` examples are from scenes drawn at random; with None, each scene is used once, in order.
-    Raises ValueError for settings out of range, unknown true sources, and clusterings that don't fit the scenes.
+    Raises ValueError for settings out of range.
     """
 
-    def __init__(
-        self,
-        scenes: StereoScenes,
-        clusterings: Clusterings,
-        size: int | None,
-        seed: int,
-        labels: str,
-        alpha: float,
-        frames: int,
-        n_fft: int,
-        hop: int,
-        scene_fraction: float = 1.0,
-    ):
-        _check_settings(labels, scene_fraction, alpha, frames)
-        self.targets = BinTargets(scenes, clusterings, labels, alpha, n_fft, hop)
-        self.clusterings, self.seed, self.frames = clusterings, seed, frames
-        self.count = max(1, round(scene_fraction * len(scenes)))
+    def __init__(self, targets: BinTargets, size: int | None, seed: int, frames: int, scene_fraction: float = 1.0):
+        if not 0 < scene_fraction <= 1 or frames < 2:
+            raise ValueError(
+                f'scene_fraction must be above 0 and at most 1, frames 2 or more; got {scene_fraction} and {frames}'
+            )
+        self.targets, self.seed, self.frames = targets, seed, frames
+        self.count = max(1, round(scene_fraction * len(targets.scenes)))
         self.in_order, self.size = size is None, size or self.count
-        self.mean = self.targets.mean_confidence(self.count)
+        self.mean = targets.mean_confidence(self.count)
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'BootstrapExamples':
@@ -193,9 +177,9 @@ class BootstrapExamples(StereoData):
     def _from_split(cls, prepared, settings, split, size, seed, scene_fraction):
         scenes = StereoScenes(prepared.stereo / f'scenes-{split}.safetensors')
         clusterings = Clusterings(prepared.stereo / f'{settings["cue"]}-{split}.safetensors')
-        chosen = {name: settings[name] for name in ('labels', 'alpha', 'frames')}
-        spectrogram = {name: settings['settings'][name] for name in ('n_fft', 'hop')}
-        return cls(scenes, clusterings, size, seed, **chosen, **spectrogram, scene_fraction=scene_fraction)
+        n_fft, hop = (settings['settings'][name] for name in ('n_fft', 'hop'))
+        targets = BinTargets(scenes, clusterings, settings['labels'], settings['alpha'], n_fft, hop)
+        return cls(targets, size, seed, settings['frames'], scene_fraction)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng = self.generator(index)
@@ -203,7 +187,7 @@ class BootstrapExamples(StereoData):
         return self.targets.example(number, self._draw_frames(number, rng), self.mean)
 
     def _draw_frames(self, number, rng):
-        available = self.clusterings.frames(number)
+        available = self.targets.clusterings.frames(number)
         count = min(self.frames, available)
         start = int(rng.integers(available - count + 1))
         return slice(start, start + count)
