@@ -106,7 +106,7 @@ class BinTargets:
     """Labels of bins and their confidence, from true sources ('truth') or from clusterings ('estimates').
 
     `alpha`: the exponent of the confidence; true labels have confidence 1.
-    Raises ValueError for other labels, a negative alpha, unknown true sources, and clusterings that don't fit the scenes.
+    Raises ValueError for other labels, a negative alpha, unknown sources, and clusterings that don't fit the scenes.
     """
 
     def __init__(self, scenes: StereoScenes, clusterings: Clusterings, labels: str, alpha: float, n_fft: int, hop: int):
