@@ -108,6 +108,12 @@ def _freeze(folder, name, settings, source, home):
 # %% ../../nbs/datasets/caption_pairs.ipynb #0000000d
 CAPTIONS = ('{}', 'the sound of {}', 'The sound of a {}', '{} playing', 'someone plays the {}', '{} music')
 
+
+def _draw_caption(labels: list[str], rng: np.random.Generator) -> str:
+    if len(labels) > 1:
+        return label_query(*labels)
+    return CAPTIONS[rng.integers(len(CAPTIONS))].format(labels[0].replace('_', ' '))
+
 # %% ../../nbs/datasets/caption_pairs.ipynb #00000014
 class CaptionedClips(CorpusData):
     """Pairs `{'mixture' [T], 'caption' [512], 'label' [512]}`; texts are bytes (see `bytes_to_texts`).
@@ -148,9 +154,3 @@ class CaptionedClips(CorpusData):
             'caption': text_to_bytes(_draw_caption(labels, rng)),
             'label': text_to_bytes(', '.join(sorted(labels))),
         }
-
-# %% ../../nbs/datasets/caption_pairs.ipynb #00000015
-def _draw_caption(labels: list[str], rng: np.random.Generator) -> str:
-    if len(labels) > 1:
-        return label_query(*labels)
-    return CAPTIONS[rng.integers(len(CAPTIONS))].format(labels[0].replace('_', ' '))

@@ -38,12 +38,12 @@ class CorpusFiles(PreparedFolder):
 
     @property
     def mixed(self) -> bool:
-        "Whether the corpus was published as mixtures."
+        "True where the corpus was published as mixtures."
         return 'manifest' not in self.card
 
     @property
     def has_references(self) -> bool:
-        "Whether the sources of the mixtures are known, as references for training and evaluation."
+        "True where the sources of the mixtures are known, as references for training and evaluation."
         return not self.mixed or (self.folder / 'mixtures-anechoic.jsonl').is_file()
 
     def corpus(self, split: str, rate: int | None = None) -> Corpus:
