@@ -12,9 +12,12 @@ from torch.nn import functional as F
 class DeepClusteringNet(nn.Module):
     """BLSTM stack that embeds every bin of a spectrogram; the defaults are the paper's.
 
-    `forward(features [batch, bin, frame]) -> embedding [batch, bin, frame, dimension]`, of unit length along `dimension`, for any number of frames.
-    `bins`: frequencies of the spectrogram. `hidden`: units in each direction. `layers`: of the stack. `dimensions`: of the embedding.
-    Raises ValueError for sizes that aren't positive and features of another shape. Source: Seetharaman et al. 2019, section 3.1; Hershey et al. 2016.
+    `forward(features [batch, bin, frame]) -> embedding [batch, bin, frame, dimension]`, for any number of frames, of
+    unit length along `dimension`.
+    `bins`: frequencies of the spectrogram. `hidden`: units in each direction. `layers`: of the stack. `dimensions`: of
+    the embedding.
+    Raises ValueError for sizes that aren't positive and features of another shape.
+    Source: Seetharaman et al. 2019, section 3.1; Hershey et al. 2016.
     """
 
     def __init__(self, bins: int = 129, hidden: int = 300, layers: int = 4, dimensions: int = 15):
@@ -27,10 +30,10 @@ class DeepClusteringNet(nn.Module):
         self.stack = nn.LSTM(bins, hidden, layers, batch_first=True, bidirectional=True)
         self.dense = nn.Linear(2 * hidden, bins * dimensions)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         if features.ndim != 3 or features.shape[1] != self.bins or not features.numel():
             raise ValueError(f'the network takes features [batch, {self.bins}, frame]; got {list(features.shape)}')
         with torch.autocast('cpu', enabled=False):  # many processors have no LSTM in half precision; GPUs do
-            heard = self.stack(features.mT)[0]  # [B, frame, 2 * hidden]
-        u = torch.tanh(self.dense(heard)).to(features.dtype)  # mixed precision must not shorten the lengths
+            states = self.stack(features.mT)[0]  # [B, frame, 2 * hidden]
+        u = torch.tanh(self.dense(states)).to(features.dtype)  # mixed precision must not shorten the lengths
         return F.normalize(u.unflatten(-1, (self.bins, -1)), dim=-1).transpose(1, 2)  # [B, bin, frame, dimension]

@@ -24,83 +24,118 @@ from .joint_embedding import register_embedding
 RATE, SAMPLES = 48000, 480000
 
 
-def ten_seconds(waveform, rate: int):
-    "Sounds `[n, T]` at `rate` Hz as CLAP hears them, `[n, 480000]` at 48 kHz."
+def ten_seconds(waveform: torch.Tensor, rate: int) -> torch.Tensor:
+    "Resample sounds `[n, T]` at `rate` Hz to 48 kHz, and repeat or cut them to ten seconds, `[n, 480000]`."
     x = resample(waveform, rate, RATE)[..., :SAMPLES]
     return x.repeat(1, -(-SAMPLES // x.shape[-1]))[..., :SAMPLES]
 
 # %% ../../nbs/models/clap.ipynb #00000008
-def open_clap(audio: str):
-    "CLAP with random weights, and its tokenizer. Raises ImportError without laion-clap, ValueError without roberta-base; takes seconds, not minutes, without network."
+def open_clap(audio: str) -> tuple:
+    """Return CLAP with random weights, and its tokenizer; without network this takes seconds, not minutes.
+
+    Raises ImportError without laion-clap, ValueError without roberta-base.
+    """
     if find_spec('laion_clap') is None:
         raise ImportError('the joint embedding "laion-clap" needs its package: pip install "avlib[clap]"')
     with ExitStack() as stack:
-        stack.enter_context(patch.dict(os.environ, {'HF_HUB_OFFLINE': os.environ.get('HF_HUB_OFFLINE', '1')}))
-        import huggingface_hub.constants  # read once, when it is imported
-        import transformers
-
-        stack.enter_context(
-            patch.object(huggingface_hub.constants, 'HF_HUB_OFFLINE', os.environ['HF_HUB_OFFLINE'] not in ('0', ''))
-        )
-        if 'laion_clap' not in sys.modules:
-            for name in ('BertTokenizer', 'BartTokenizer'):
-                stack.enter_context(
-                    patch.object(getattr(transformers, name), 'from_pretrained', lambda *args, **kwargs: None)
-                )
+        _stay_offline(stack)
+        _skip_tokenizers(stack)
         try:
             from laion_clap import CLAP_Module
 
             module = CLAP_Module(enable_fusion=False, amodel=audio, device='cpu')
         except ModuleNotFoundError:
             raise
-        except (OSError, ImportError) as error:
-            raise _no_roberta(
-                error
-            ) from error  # transformers takes a missing tokenizer for one that needs another package
+        except (OSError, ImportError) as error:  # transformers reports a missing tokenizer as a missing package
+            raise _no_roberta(error) from error
     return module.model, module.tokenize
 
 
+def _stay_offline(stack):
+    stack.enter_context(patch.dict(os.environ, {'HF_HUB_OFFLINE': os.environ.get('HF_HUB_OFFLINE', '1')}))
+    import huggingface_hub.constants  # reads the environment once, on import
+
+    offline = os.environ['HF_HUB_OFFLINE'] not in ('0', '')
+    stack.enter_context(patch.object(huggingface_hub.constants, 'HF_HUB_OFFLINE', offline))
+
+
+def _skip_tokenizers(stack):
+    import transformers
+
+    if 'laion_clap' not in sys.modules:
+        for name in ('BertTokenizer', 'BartTokenizer'):
+            tokenizer = getattr(transformers, name)
+            stack.enter_context(patch.object(tokenizer, 'from_pretrained', lambda *args, **kwargs: None))
+
+
 def _no_roberta(error):
-    said = ' '.join(str(error).split())[:80]
+    cause = ' '.join(str(error).split())[:80]
     return ValueError(
-        f'CLAP reads words by roberta-base, which is not in the cache of Hugging Face ({said} …); where there is network: huggingface-cli download roberta-base, then copy ~/.cache/huggingface/hub'
+        f'CLAP reads words by roberta-base, which is not in the cache of Hugging Face ({cause} …); where there is '
+        'network: huggingface-cli download roberta-base, then copy ~/.cache/huggingface/hub'
     )
 
+# %% ../../nbs/models/clap.ipynb #a0000001
+def read_clap_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint of CLAP.
 
-def _numbers_of_numpy():
-    "What the publishers' files hold beside tensors: scores as NumPy's numbers. None of it runs code."
+    Raises ValueError, which says what to put where, for a file that is missing, damaged, or contains more than tensors.
+    """
+    if not path or not Path(path).is_file():
+        raise ValueError(
+            f'no weights of CLAP at "{path}"; get music_audioset_epoch_15_esc_90.14.pt (for HTSAT-base) or '
+            '630k-audioset-best.pt (for HTSAT-tiny) from huggingface.co/lukewys/laion_clap and set '
+            'embedding.checkpoint to its path'
+        )
+    try:
+        state = _load_tensors(path)
+        state = dict(state.get('state_dict', state))
+    except Exception as error:
+        raise ValueError(
+            f'{path}: is damaged, or holds more than tensors and numbers, which are all that is read '
+            f'({type(error).__name__}); where you trust it, save its "state_dict" by safetensors.torch.save_file'
+        ) from error
+    return {name.removeprefix('module.'): tensor for name, tensor in state.items() if not name.endswith('position_ids')}
+
+
+def _load_tensors(path):
+    if Path(path).suffix == '.safetensors':
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    with torch.serialization.safe_globals(_numpy_scalars()):
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _numpy_scalars():
+    "Return the types of NumPy numbers; publishers save scores as such, and none of them runs code."
     kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)}
     scalar = np.float64(0).__reduce__()[0]
     return [scalar, (scalar, 'numpy.core.multiarray.scalar'), np.dtype, *kinds]  # by its name in NumPy 1 and 2
 
+# %% ../../nbs/models/clap.ipynb #a0000002
+def _drop_weights(module, state, prefix, metadata):
+    "Leave CLAP's weights out of the state of the model that contains it."
+    for name in [name for name in state if name.startswith(f'{prefix}model.')]:
+        del state[name]
 
-def read_clap_weights(path) -> dict:
-    "Tensors of a checkpoint of CLAP. Raises ValueError, with what to put where, for a file that is missing, damaged, or holds more than tensors."
-    if not path or not Path(path).is_file():
-        raise ValueError(
-            f'no weights of CLAP at "{path}"; get music_audioset_epoch_15_esc_90.14.pt (for HTSAT-base) or 630k-audioset-best.pt (for HTSAT-tiny) from huggingface.co/lukewys/laion_clap and set embedding.checkpoint to its path'
-        )
-    try:
-        if Path(path).suffix == '.safetensors':
-            from safetensors.torch import load_file
 
-            state = load_file(path)
-        else:
-            with torch.serialization.safe_globals(_numbers_of_numpy()):
-                state = torch.load(path, map_location='cpu', weights_only=True)
-        state = dict(state.get('state_dict', state))
-    except Exception as error:
-        raise ValueError(
-            f'{path}: is damaged, or holds more than tensors and numbers, which are all that is read ({type(error).__name__}); where you trust it, save its "state_dict" by safetensors.torch.save_file'
-        ) from error
-    return {name.removeprefix('module.'): tensor for name, tensor in state.items() if not name.endswith('position_ids')}
+def _ignore_missing(module, incompatible):
+    "Don't report CLAP's weights as missing; their names have the prefix of the model that contains it."
+    own = {f'model.{name}' for name in module.model.state_dict()}
+    incompatible.missing_keys[:] = [
+        name for name in incompatible.missing_keys if not any(name == key or name.endswith(f'.{key}') for key in own)
+    ]
 
 # %% ../../nbs/models/clap.ipynb #0000000b
 @register_embedding('laion-clap')
 class Clap(nn.Module):
-    """CLAP as a joint embedding: vectors of width 512, 77 tokens of 768; frozen, its weights are not part of a model that uses it.
+    """CLAP as a joint embedding: vectors of width 512, 77 tokens of 768.
 
-    `checkpoint`: its weights (see `read_clap_weights`). `audio_model`: 'HTSAT-tiny' or 'HTSAT-base', as the weights are. Raises ImportError without the package laion-clap, ValueError where weights are missing or don't fit, and for bad texts.
+    It is frozen, and its weights are not saved with a model that uses it.
+    `checkpoint`: its weights (see `read_clap_weights`). `audio_model`: 'HTSAT-tiny' or 'HTSAT-base', as the weights.
+    Raises ImportError without the package laion-clap, ValueError where weights are missing or don't fit, and for bad
+    texts.
     """
 
     def __init__(self, checkpoint: str = '', audio_model: str = 'HTSAT-tiny'):
@@ -111,30 +146,31 @@ class Clap(nn.Module):
             self.model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             raise ValueError(
-                f'{checkpoint}: are not the weights of CLAP with {audio_model} ({str(error).splitlines()[0]}); name the other audio_model'
+                f'{checkpoint}: are not the weights of CLAP with {audio_model} ({str(error).splitlines()[0]}); '
+                'name the other audio_model'
             ) from error
         self.model.eval().requires_grad_(False)
         self.width, self.context, self.token_width = 512, 77, 768
-        self.register_state_dict_post_hook(_leave_out)
-        self.register_load_state_dict_post_hook(_miss_nothing)
+        self.register_state_dict_post_hook(_drop_weights)
+        self.register_load_state_dict_post_hook(_ignore_missing)
 
     def train(self, mode: bool = True):
         return super().train(False)
 
-    def audio(self, waveform, rate: int):
-        "Embedded sounds, `[..., T] -> [..., 512]`."
+    def audio(self, waveform: torch.Tensor, rate: int) -> torch.Tensor:
+        "Embed sounds, `[..., T] -> [..., 512]`."
         if not waveform.numel():
             raise ValueError('there are no samples to embed')
         sounds = ten_seconds(waveform.reshape(-1, waveform.shape[-1]), rate)
-        found = self.model.get_audio_embedding([{'waveform': sound} for sound in sounds])
-        return found.reshape(*waveform.shape[:-1], -1)
+        vectors = self.model.get_audio_embedding([{'waveform': sound} for sound in sounds])
+        return vectors.reshape(*waveform.shape[:-1], -1)
 
-    def text(self, texts):
-        "Embedded texts, `[n, 512]`."
+    def text(self, texts: list[str]) -> torch.Tensor:
+        "Embed texts, `[n, 512]`."
         return self.model.get_text_embedding(self._numbers(texts))
 
-    def tokens(self, texts):
-        "States of the tokens of texts, `[n, 77, 768]`."
+    def tokens(self, texts: list[str]) -> torch.Tensor:
+        "Return the states of the tokens of texts, `[n, 77, 768]`."
         return self.model.text_branch(**self._numbers(texts))['last_hidden_state']
 
     def _numbers(self, texts):
@@ -142,13 +178,13 @@ class Clap(nn.Module):
             raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
         plain = [self._plain(text) for text in texts]
         device = next(self.model.parameters()).device
-        found = self._tokenizer(
+        numbers = self._tokenizer(
             plain, padding='max_length', truncation=True, max_length=self.context, return_tensors='pt'
         )
-        return {name: found[name].to(device) for name in ('input_ids', 'attention_mask')}
+        return {name: numbers[name].to(device) for name in ('input_ids', 'attention_mask')}
 
     def _plain(self, text):
-        "A text without the language model's special tokens, which would not be read as words; a warning for one that is too long."
+        "Return a text without the language model's special tokens; warn of a text that is too long."
         for token in self._tokenizer.all_special_tokens:
             text = text.replace(token, ' ')
         if not re.search(r'\w', text):
@@ -156,20 +192,8 @@ class Clap(nn.Module):
         count = len(self._tokenizer(text)['input_ids'])
         if count > self.context:
             warnings.warn(
-                f'a query of {count} tokens is longer than the {self.context} that are read; its end is left out: "{text[:60]} …"',
+                f'a query of {count} tokens is longer than the {self.context} that are read; '
+                f'its end is left out: "{text[:60]} …"',
                 stacklevel=2,
             )
         return ' '.join(text.split())
-
-
-def _leave_out(module, state, prefix, metadata):
-    for name in [name for name in state if name.startswith(f'{prefix}model.')]:
-        del state[name]
-
-
-def _miss_nothing(module, incompatible):
-    "Keys are told with the prefix of whatever holds the module."
-    own = {f'model.{name}' for name in module.model.state_dict()}
-    incompatible.missing_keys[:] = [
-        name for name in incompatible.missing_keys if not any(name == key or name.endswith(f'.{key}') for key in own)
-    ]

@@ -12,8 +12,12 @@ from torch.nn import functional as F
 FARTHEST = 3.0  # units
 
 # %% ../../nbs/models/depth.ipynb #00000005
-def depth_from_nearness(nearness) -> torch.Tensor:
-    "Depth `[T, H, W]` from 1 to `FARTHEST`, by nearness `[T, H, W]` of frames of one scale; `FARTHEST` where all is as near. Raises ValueError for values that aren't finite."
+def depth_from_nearness(nearness: torch.Tensor) -> torch.Tensor:
+    """Convert nearness `[T, H, W]` of frames with one scale to depth `[T, H, W]` from 1 to `FARTHEST`.
+
+    Constant nearness gives `FARTHEST`.
+    Raises ValueError for values that aren't finite.
+    """
     if not torch.isfinite(nearness).all():
         raise ValueError('nearness is finite; got NaN or infinity')
     low, high = nearness.min(), nearness.max()
@@ -21,34 +25,34 @@ def depth_from_nearness(nearness) -> torch.Tensor:
 
 # %% ../../nbs/models/depth.ipynb #00000008
 class MonocularDepth:
-    """A depth network of transformers: `depth(frames [T, 3, H, W])` gives `[T, H, W]`: by `depth_from_nearness`, or in metres where the network's settings say that it tells them.
+    """A depth network of transformers: `depth(frames [T, 3, H, W]) -> [T, H, W]`.
 
-    `folder`: what `save_pretrained` left, weights as safetensors. Raises ImportError without transformers, ValueError, which names the folder, where it holds no such network.
+    The result is in metres where the network's configuration says so, otherwise by `depth_from_nearness`.
+    `folder`: written by `save_pretrained`, weights as safetensors.
+    Raises ImportError without transformers, ValueError, which names the folder, where it has no such network.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path):
         try:
             from transformers import AutoImageProcessor, AutoModelForDepthEstimation
         except ImportError as error:
             raise ImportError("depth networks need transformers: pip install 'avlib[depth]'") from error
         try:
-            self.network, self.processor = (
-                kind.from_pretrained(Path(folder), local_files_only=True, **options)
-                for kind, options in (
-                    (AutoModelForDepthEstimation, {'use_safetensors': True}),
-                    (AutoImageProcessor, {}),
-                )
+            self.network = AutoModelForDepthEstimation.from_pretrained(
+                Path(folder), local_files_only=True, use_safetensors=True
             )
+            self.processor = AutoImageProcessor.from_pretrained(Path(folder), local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
-                f'{folder}: holds no depth network of transformers ({" ".join(str(error).split())[:80]} …); give a folder with config.json, preprocessor_config.json and model.safetensors'
+                f'{folder}: holds no depth network of transformers ({" ".join(str(error).split())[:80]} …); '
+                'give a folder with config.json, preprocessor_config.json and model.safetensors'
             ) from error
         self.metric = getattr(self.network.config, 'depth_estimation_type', 'relative') == 'metric'
         self.network.eval()
 
     @torch.inference_mode()
-    def __call__(self, frames):
-        pictures = self.processor(images=list((255 * frames).round().byte()), return_tensors='pt')
-        found = self.network(**pictures).predicted_depth.float()
-        found = F.interpolate(found[:, None], frames.shape[2:], mode='bilinear', align_corners=False)[:, 0]
-        return found if self.metric else depth_from_nearness(found)
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        images = self.processor(images=list((255 * frames).round().byte()), return_tensors='pt')
+        depth = self.network(**images).predicted_depth.float()
+        depth = F.interpolate(depth[:, None], frames.shape[2:], mode='bilinear', align_corners=False)[:, 0]
+        return depth if self.metric else depth_from_nearness(depth)

@@ -4,6 +4,7 @@
 __all__ = ['Detections', 'FasterRcnn']
 
 # %% ../../nbs/models/detector.ipynb #00000002
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from .published_weights import load_published
 
 # %% ../../nbs/models/detector.ipynb #00000005
 class Detections(NamedTuple):
-    "Boxes `[N, 4]` (x0, y0, x1, y1) in pixels, the `names` of what they show, and `scores [N]` from 0 to 1, falling."
+    "Boxes `[N, 4]` (x0, y0, x1, y1) in pixels, `names` of their classes, and falling `scores [N]` from 0 to 1."
 
     boxes: torch.Tensor
     names: list[str]
@@ -20,28 +21,27 @@ class Detections(NamedTuple):
 
 
 class FasterRcnn:
-    """Torchvision's Faster R-CNN as a detector: `detector(frame [3, H, W])` gives the `Detections` that score `min_score` or more.
+    """torchvision's Faster R-CNN as a detector: `detector(frame [3, H, W])` returns `Detections`.
 
-    `path`: of `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`. Raises ImportError without torchvision, ValueError as `load_published` does.
+    `path`: of `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`. `min_score`: boxes with a lower score are left out.
+    Raises ImportError without torchvision, ValueError as `load_published` does.
     """
 
     FILE = 'fasterrcnn_resnet50_fpn_coco-258fb6c6.pth'
 
-    def __init__(self, path, min_score: float = 0.5):
+    def __init__(self, path: str | Path, min_score: float = 0.5):
         try:
-            from torchvision.models.detection import (
-                FasterRCNN_ResNet50_FPN_Weights as published,
-                fasterrcnn_resnet50_fpn,
-            )
+            from torchvision.models import detection
         except ImportError as error:
             raise ImportError("objects are found by torchvision: pip install 'avlib[vision]'") from error
-        network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91, box_score_thresh=min_score)
-        self.network, self.names = (
-            load_published(network, path, f"torchvision's {self.FILE}"),
-            published.DEFAULT.meta['categories'],
+        network = detection.fasterrcnn_resnet50_fpn(
+            weights=None, weights_backbone=None, num_classes=91, box_score_thresh=min_score
         )
+        self.network = load_published(network, path, f"torchvision's {self.FILE}")
+        self.names = detection.FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta['categories']
 
     @torch.inference_mode()
-    def __call__(self, frame) -> Detections:
-        found = self.network([frame])[0]
-        return Detections(found['boxes'], [self.names[i] for i in found['labels'].tolist()], found['scores'])
+    def __call__(self, frame: torch.Tensor) -> Detections:
+        detected = self.network([frame])[0]
+        names = [self.names[i] for i in detected['labels'].tolist()]
+        return Detections(detected['boxes'], names, detected['scores'])

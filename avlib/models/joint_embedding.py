@@ -10,6 +10,7 @@ import re
 import unicodedata
 import warnings
 import zlib
+from collections.abc import Callable
 
 import torch
 import torchaudio
@@ -21,60 +22,80 @@ from ..dsp.stft import stft
 from .attention import AttentionBlock
 
 # %% ../../nbs/models/joint_embedding.ipynb #00000005
-EMBEDDINGS = {}
-EMBEDDING_MODULES = {'laion-clap': 'avlib.models.clap'}  # registered when they are asked for
+EMBEDDINGS: dict[str, type] = {}
+EMBEDDING_MODULES = {'laion-clap': 'avlib.models.clap'}  # imported, and so registered, on demand
 
 
-def register_embedding(name: str):
-    "Decorator: makes a class known to `build_embedding` by `name`."
+def register_embedding(name: str) -> Callable[[type], type]:
+    "Return a decorator that registers a class by `name` for `build_embedding`."
 
-    def keep(cls):
+    def register(cls):
         EMBEDDINGS[name] = cls
         return cls
 
-    return keep
+    return register
 
 
 def build_embedding(name: str = 'small', **settings):
-    "A joint embedding by its registered name and settings. Raises ValueError for an unknown name."
+    """Build a joint embedding by its registered name and settings.
+
+    Raises ValueError for an unknown name.
+    """
     if name in EMBEDDING_MODULES:
         importlib.import_module(EMBEDDING_MODULES[name])
     if name not in EMBEDDINGS:
-        raise ValueError(
-            f'no joint embedding "{name}"; there is {", ".join(sorted({*EMBEDDINGS, *EMBEDDING_MODULES}))}: register others by register_embedding'
-        )
+        names = ', '.join(sorted({*EMBEDDINGS, *EMBEDDING_MODULES}))
+        raise ValueError(f'no joint embedding "{name}"; there is {names}: register others by register_embedding')
     return EMBEDDINGS[name](**settings)
 
 # %% ../../nbs/models/joint_embedding.ipynb #00000007
 def split_words(text: str, context: int) -> list[str]:
-    "Lower-case words of a query, `context` at most; more are left out with a warning. Raises ValueError for a query without any."
+    """Split a query into at most `context` lower-case words; more are left out with a warning.
+
+    Raises ValueError for a query without words.
+    """
     words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", unicodedata.normalize('NFKC', text).lower())
     if not words:
         raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
     if len(words) > context:
         warnings.warn(
-            f'a query of {len(words)} words is longer than the {context} that are read; left out: "{" ".join(words[context:])}"',
+            f'a query of {len(words)} words is longer than the {context} that are read; '
+            f'left out: "{" ".join(words[context:])}"',
             stacklevel=2,
         )
     return words[:context]
 
 
 def hash_words(texts: list[str], context: int, buckets: int) -> torch.Tensor:
-    "Numbers from 1 to `buckets` of the words of texts, `[n, context]`, filled with 0. Raises ValueError for no list of texts."
+    """Return the words of texts as numbers from 1 to `buckets`, `[n, context]`, padded with 0.
+
+    Raises ValueError for anything but a list of texts.
+    """
     if isinstance(texts, str) or not texts:
         raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
     rows = [[1 + zlib.crc32(word.encode()) % buckets for word in split_words(text, context)] for text in texts]
     return torch.tensor([row + [0] * (context - len(row)) for row in rows])
 
+# %% ../../nbs/models/joint_embedding.ipynb #a0000001
+def _convolutions(channels):
+    layers: list[nn.Module] = []
+    for channels_in, channels_out in zip((1, *channels[:-1]), channels, strict=True):
+        layers += [nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1), nn.GroupNorm(4, channels_out)]
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
 # %% ../../nbs/models/joint_embedding.ipynb #0000000a
 @register_embedding('small')
 class SmallEmbedding(nn.Module):
-    """A joint embedding to be trained on a few thousand clips: `width` E, `context` L words of `token_width` D, at `rate` Hz.
+    """A joint embedding that a few thousand clips can train.
 
-    `buckets`: of the hash of words. `mels`, `n_fft`, `hop`: of the spectrogram. `channels`: of the convolutions, each of stride 2. Raises ValueError for bad texts (see `split_words`) and audio without samples.
+    `width`: E. `context`: L words of `token_width` D. `buckets`: of the hash of words. `rate`: in Hz. `mels`, `n_fft`,
+    `hop`: of the spectrogram. `channels`: of the convolutions, each of stride 2.
+    Raises ValueError for bad texts (see `split_words`) and audio without samples.
     """
 
     spelling_only = True
+    mel: torch.Tensor
 
     def __init__(
         self,
@@ -91,24 +112,17 @@ class SmallEmbedding(nn.Module):
         super().__init__()
         self.width, self.context, self.token_width, self.buckets = width, context, token_width, buckets
         self.rate, self.n_fft, self.hop = rate, n_fft, hop
-        self.register_buffer(
-            'mel', torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 40.0, rate / 2, mels, rate), persistent=False
-        )
-        self.convolutions = nn.Sequential(
-            *(
-                layer
-                for pair in zip((1, *channels), channels)
-                for layer in (nn.Conv2d(*pair, 3, stride=2, padding=1), nn.GroupNorm(4, pair[1]), nn.ReLU())
-            )
-        )
+        filters = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 40.0, rate / 2, mels, rate)
+        self.register_buffer('mel', filters, persistent=False)
+        self.convolutions = _convolutions(channels)
         self.from_audio = nn.Linear(channels[-1] * -(-mels // 2 ** len(channels)), width)
         self.words = nn.Embedding(buckets + 1, token_width, padding_idx=0)
         self.places = nn.Parameter(torch.zeros(context, token_width))
         self.attention = AttentionBlock(token_width, heads=4)
         self.from_text = nn.Linear(token_width, width)
 
-    def audio(self, waveform, rate: int):
-        "Embedded sounds, `[..., T] -> [..., E]`."
+    def audio(self, waveform: torch.Tensor, rate: int) -> torch.Tensor:
+        "Embed sounds, `[..., T] -> [..., E]`."
         if not waveform.numel():
             raise ValueError('there are no samples to embed')
         x = resample(waveform, rate, self.rate)
@@ -116,17 +130,17 @@ class SmallEmbedding(nn.Module):
         x = self.convolutions(self.spectrogram(x.reshape(-1, x.shape[-1]))[:, None])  # [n, C, band, frame]
         return F.normalize(self.from_audio(x.mean(-1).flatten(1)), dim=-1).reshape(*waveform.shape[:-1], -1)
 
-    def spectrogram(self, x):
-        "Logarithm of magnitudes in mel bands relative to their mean, `[n, T] -> [n, mel, frame]`."
+    def spectrogram(self, x: torch.Tensor) -> torch.Tensor:
+        "Return the logarithm of magnitudes in mel bands relative to their mean, `[n, T] -> [n, mel, frame]`."
         bands = self.mel.mT @ stft(x, self.n_fft, self.hop).abs()
         return torch.log(bands / (bands.mean((-2, -1), keepdim=True) + 1e-3) + 1e-2)
 
-    def tokens(self, texts):
-        "States of the words of texts, `[n, L, D]`, zeros after the last word."
+    def tokens(self, texts: list[str]) -> torch.Tensor:
+        "Return the states of words, `[n, L, D]`, zeros after the last word."
         return self._states(self._numbers(texts))
 
-    def text(self, texts):
-        "Embedded texts, `[n, E]`."
+    def text(self, texts: list[str]) -> torch.Tensor:
+        "Embed texts, `[n, E]`."
         numbers = self._numbers(texts)
         count = (numbers > 0).sum(1, keepdim=True)
         return F.normalize(self.from_text(self._states(numbers).sum(1) / count), dim=-1)

@@ -18,25 +18,30 @@ class _PReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         x, a = ctx.saved_tensors
-        return torch.ops.aten.leaky_relu_backward(g, x, a.item(), False), (x.clamp_max(0) * g).sum(
-            dtype=a.dtype
-        ).view_as(a)
+        x_gradient = torch.ops.aten.leaky_relu_backward(g, x, a.item(), False)
+        a_gradient = (x.clamp_max(0) * g).sum(dtype=a.dtype).view_as(a)
+        return x_gradient, a_gradient
 
 
 class PReLU(nn.PReLU):
-    "`torch.nn.PReLU` with one slope, any shape in and out; some four times as fast on a CPU."
+    "`torch.nn.PReLU` with one slope, any shape in and out; about four times as fast on a CPU."
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _PReLU.apply(x, self.weight) if x.device.type == 'cpu' else super().forward(x)
 
 # %% ../../nbs/models/layers.ipynb #00000008
 def _shifted_sum(x, kernel, d):
-    "Sum of `x [batch, channel, frame]` shifted by -d, 0, d frames, weighted by `kernel [channel, 3]`."
+    "Return the sum of `x [batch, channel, frame]` shifted by -d, 0, d frames, weighted by `kernel [channel, 3]`."
     y = kernel[:, 1, None] * x
     if d < x.shape[-1]:
         y[..., d:].addcmul_(x[..., :-d], kernel[:, 0, None])
         y[..., :-d].addcmul_(x[..., d:], kernel[:, 2, None])
     return y
+
+
+def _channel_products(a, b):
+    "Return inner products over batch and frames, `[channel]`."
+    return torch.linalg.vecdot(a, b).sum(0)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -49,45 +54,48 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (x, kernel), d = ctx.saved_tensors, ctx.d
-        dot = lambda a, b: torch.linalg.vecdot(a, b).sum(0)
-        gradient = torch.stack(
-            [
-                dot(g[..., d:], x[..., : max(x.shape[-1] - d, 0)]),
-                dot(g, x),
-                dot(g[..., : max(x.shape[-1] - d, 0)], x[..., d:]),
-            ],
-            -1,
-        )
-        return _shifted_sum(g, kernel.flip(-1), d), gradient, None
+        overlap = max(x.shape[-1] - d, 0)
+        before = _channel_products(g[..., d:], x[..., :overlap])
+        after = _channel_products(g[..., :overlap], x[..., d:])
+        kernel_gradient = torch.stack([before, _channel_products(g, x), after], -1)
+        return _shifted_sum(g, kernel.flip(-1), d), kernel_gradient, None
 
 
 class DepthwiseConv(nn.Conv1d):
-    "Depthwise convolution over three frames `dilation` apart, zero-padded, without bias: `[batch, channel, frame]` in and out; twice as fast on a CPU."
+    """Depthwise convolution over three frames `dilation` apart, zero-padded, without bias.
+
+    `[batch, channel, frame]` in and out; twice as fast as PyTorch's on a CPU.
+    """
 
     def __init__(self, channels: int, dilation: int):
         super().__init__(channels, channels, 3, dilation=dilation, padding=dilation, groups=channels, bias=False)
 
-    def forward(self, x):
-        return (
-            _Depthwise.apply(x, self.weight[:, 0].to(x.dtype), self.dilation[0])
-            if x.device.type == 'cpu'
-            else super().forward(x)
-        )
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type != 'cpu':
+            return super().forward(x)
+        return _Depthwise.apply(x, self.weight[:, 0].to(x.dtype), self.dilation[0])
 
 # %% ../../nbs/models/layers.ipynb #0000000b
 class ScaledDense(nn.Conv1d):
-    "Dense layer over channels, times one learned scalar that starts at `scale`: `[batch, channels_in, frame] -> [batch, channels_out, frame]`."
+    """Dense layer over channels, times one learned scalar that starts at `scale`.
+
+    `[batch, channels_in, frame] -> [batch, channels_out, frame]`.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, scale: float = 1.0):
         super().__init__(channels_in, channels_out, 1)
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
-    def forward(self, x):
-        return F.conv1d(x, self.scale * self.weight, self.scale * self.bias)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bias = None if self.bias is None else self.scale * self.bias
+        return F.conv1d(x, self.scale * self.weight, bias)
 
 
 class InstanceNorm(nn.GroupNorm):
-    "Each channel normalized over its frames, with a bias and a scale for each: `torch.nn.InstanceNorm1d(affine=True)`, by the quicker kernel of group norm."
+    """Each channel normalized over its frames, with a bias and a scale for each.
+
+    This is `torch.nn.InstanceNorm1d(affine=True)`, computed by the faster kernel of group norm.
+    """
 
     def __init__(self, channels: int):
         super().__init__(channels, channels)

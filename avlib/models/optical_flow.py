@@ -4,14 +4,21 @@
 __all__ = ['lucas_kanade', 'Raft', 'window_flow']
 
 # %% ../../nbs/models/optical_flow.ipynb #00000002
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 from torch.nn import functional as F
 
 from .published_weights import load_published
 
 # %% ../../nbs/models/optical_flow.ipynb #00000005
-def lucas_kanade(first, last) -> torch.Tensor:
-    "Flow `[2, H, W]` in pixels to the right and downwards, from frame `[3, H, W]` to frame, by neighbourhoods of a tenth of the frame. Raises ImportError without scikit-image."
+def lucas_kanade(first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """Estimate the flow `[2, H, W]` in pixels, right and down, between two frames `[3, H, W]`.
+
+    Neighbourhoods are a tenth of the frame.
+    Raises ImportError without scikit-image.
+    """
     try:
         from skimage.registration import optical_flow_ilk
     except ImportError as error:
@@ -22,15 +29,16 @@ def lucas_kanade(first, last) -> torch.Tensor:
 
 
 class Raft:
-    """Torchvision's RAFT: `raft(first, last)` gives flow as `lucas_kanade` does.
+    """torchvision's RAFT: `raft(first, last)` returns flow as `lucas_kanade` does.
 
-    `path`: of `raft_large_C_T_SKHT_V2-ff5fadd5.pth`. Raises ImportError without torchvision, ValueError for other weights.
+    `path`: of `raft_large_C_T_SKHT_V2-ff5fadd5.pth`.
+    Raises ImportError without torchvision, ValueError for other weights.
     """
 
     FILE = 'raft_large_C_T_SKHT_V2-ff5fadd5.pth'
     MIN_SIZE = 128  # pixels that its pyramid needs
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         try:
             from torchvision.models.optical_flow import raft_large
         except ImportError as error:
@@ -38,31 +46,36 @@ class Raft:
         self.network = load_published(raft_large(weights=None), path, f"torchvision's {self.FILE}")
 
     @torch.inference_mode()
-    def __call__(self, first, last):
+    def __call__(self, first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         size = first.shape[1:]
-        fit = [max(self.MIN_SIZE, 8 * round(length / 8)) for length in size]
-        pair = [
-            F.interpolate(2 * frame[None] - 1, fit, mode='bilinear', align_corners=False) for frame in (first, last)
-        ]
-        found = F.interpolate(self.network(*pair)[-1], size, mode='bilinear', align_corners=False)[0]
-        return found * torch.tensor([size[1] / fit[1], size[0] / fit[0]])[:, None, None]
+        network_size = [max(self.MIN_SIZE, 8 * round(length / 8)) for length in size]
+        pair = [_resize(2 * frame[None] - 1, network_size) for frame in (first, last)]
+        flow = _resize(self.network(*pair)[-1], size)[0]
+        return flow * torch.tensor([size[1] / network_size[1], size[0] / network_size[0]])[:, None, None]
+
+
+def _resize(images, size):
+    return F.interpolate(images, size, mode='bilinear', align_corners=False)
 
 # %% ../../nbs/models/optical_flow.ipynb #0000000a
-def window_flow(frames, flow=lucas_kanade) -> torch.Tensor:
-    "Where the pixels of the first of `frames [T, 3, H, W]` are in the last, `[2, H, W]` from where they were; of those that leave, the flow at the edge. Raises ValueError for fewer than two frames."
+def window_flow(frames: torch.Tensor, flow: Callable = lucas_kanade) -> torch.Tensor:
+    """Estimate the flow `[2, H, W]` from the first of `frames [T, 3, H, W]` to the last, frame by frame.
+
+    Pixels that leave the frame move on by the flow at its edge. `flow(first, last)`: the flow of two frames.
+    Raises ValueError for fewer than two frames.
+    """
     if frames.ndim != 4 or len(frames) < 2:
         raise ValueError(f'flow goes from frame to frame, [T, 3, H, W], two at least; got {list(frames.shape)}')
     height, width = frames.shape[2:]
     start = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing='xy')).float()
-    place = start
-    for first, last in zip(frames, frames[1:]):
-        place = place + _at(flow(first, last), place)
-    return place - start
+    position = start
+    for first, last in zip(frames[:-1], frames[1:], strict=True):
+        position = position + _sample(flow(first, last), position)
+    return position - start
 
 
-def _at(flow, place):
-    "Flow `[2, H, W]` at places `[2, H, W]` in pixels, between them by bilinear interpolation."
+def _sample(flow, position):
+    "Return the flow `[2, H, W]` at positions `[2, H, W]` in pixels, by bilinear interpolation."
     size = torch.tensor(flow.shape[:0:-1], device=flow.device)[:, None, None]
-    return F.grid_sample(
-        flow[None], ((2 * place + 1) / size - 1).movedim(0, -1)[None], padding_mode='border', align_corners=False
-    )[0]
+    grid = ((2 * position + 1) / size - 1).movedim(0, -1)[None]
+    return F.grid_sample(flow[None], grid, padding_mode='border', align_corners=False)[0]

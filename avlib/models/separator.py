@@ -12,88 +12,94 @@ from torch.nn import functional as F
 
 # %% ../../nbs/models/separator.ipynb #00000005
 class UpConv(nn.ConvTranspose2d):
-    "Transposed 4x4 convolution of `x [B*K, C, F, T]` and a skip `[B, C', F, T]` in the channels after it, to `[B*K, C'', 2F, 2T]`."
+    """Transposed 4x4 convolution of `x [B*K, C, F, T]` and a skip `[B, C', F, T]` to `[B*K, C'', 2F, 2T]`.
 
-    def __init__(self, channels: int, skipped: int, out: int, bias: bool):
-        super().__init__(channels + skipped, out, 4, 2, 1, bias=bias)
-        self.parts = [channels, skipped]
+    The skip's channels follow those of x.
+    """
 
-    def forward(self, x, skip):
-        kernel_x, kernel_s = self.weight.split(self.parts)
-        own, shared = F.conv_transpose2d(x, kernel_x, self.bias, 2, 1), F.conv_transpose2d(skip, kernel_s, None, 2, 1)
+    def __init__(self, channels_in: int, channels_skip: int, channels_out: int, bias: bool):
+        super().__init__(channels_in + channels_skip, channels_out, 4, 2, 1, bias=bias)
+        self.split_channels = [channels_in, channels_skip]
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # two inputs
+        kernel_x, kernel_s = self.weight.split(self.split_channels)
+        own = F.conv_transpose2d(x, kernel_x, self.bias, 2, 1)
+        shared = F.conv_transpose2d(skip, kernel_s, None, 2, 1)
         return (own.unflatten(0, (len(skip), -1)) + shared[:, None]).flatten(0, 1)
 
 
-def down(channels: int, out: int) -> nn.Sequential:
-    "`[B, channels, F, T] -> [B, out, F/2, T/2]`."
-    return nn.Sequential(nn.Conv2d(channels, out, 4, 2, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2))
+def down(channels_in: int, channels_out: int) -> nn.Sequential:
+    "Return a layer down, `[B, channels_in, F, T] -> [B, channels_out, F/2, T/2]`."
+    convolution = nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels_out), nn.LeakyReLU(0.2))
 
 # %% ../../nbs/models/separator.ipynb #00000008
 class EncoderOutputs(NamedTuple):
-    "What belongs to mixtures: the outputs of all layers down, the finest first, and the size of the spectrogram."
+    "The encoding of mixtures: outputs of all layers down, the finest first, and the size of the spectrogram."
 
     layers: list
     size: tuple
 
 
 class SeparatorUNet(nn.Module):
-    """Masks from 0 to 1 by embedding; the defaults are the paper's. `forward(spectrogram [B, F, T], embeddings [B, K, D]) -> masks [B, K, F, T]`, of logarithmic magnitudes, any F and T.
+    """Masks from 0 to 1 by embedding; the defaults are the paper's.
 
-    `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; at the bottleneck of 256 rows and frames, seven leave 2 by 2. `condition`: D. `outputs`: of which the first makes masks; `features` gives them all. Raises ValueError for sizes below one, and input of another shape or width.
+    `forward(spectrogram [B, F, T], embeddings [B, K, D]) -> masks [B, K, F, T]`, of logarithmic magnitudes, any F and T.
+    `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; of 256 rows and
+    frames, seven leave 2 by 2. `condition`: D. `outputs`: channels, of which the first makes masks; `features` returns
+    all.
+    Raises ValueError for sizes below one, and input of another shape or width.
     """
 
     def __init__(self, width: int = 64, levels: int = 7, condition: int = 512, outputs: int = 1):
         super().__init__()
         if min(width, condition, outputs) < 1 or levels < 2:
             raise ValueError(
-                f'a U-Net has positive sizes and two levels at least; got width={width}, levels={levels}, condition={condition}, outputs={outputs}'
+                f'a U-Net has positive sizes and two levels at least; got width={width}, levels={levels}, '
+                f'condition={condition}, outputs={outputs}'
             )
         self.levels, self.condition = levels, condition
         channels = [width * min(2**level, 8) for level in range(levels)]
-        self.downs = nn.ModuleList(down(*pair) for pair in zip([1, *channels], channels))
-        given = [
-            *channels[:-1],
-            condition,
-        ]  # what each layer up reads beside its skip: the one below it, or the embedding
+        finer = [1, *channels[:-1]]
+        self.downs = nn.ModuleList(down(*pair) for pair in zip(finer, channels, strict=True))
+        coarser = [*channels[:-1], condition]  # what a layer up reads beside its skip: the layer below or the embedding
         self.ups = nn.ModuleList(
-            UpConv(given[level], channels[level], channels[level - 1] if level else outputs, bias=level == 0)
+            UpConv(coarser[level], channels[level], channels[level - 1] if level else outputs, bias=level == 0)
             for level in range(levels)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[:-1])
 
-    def forward(self, spectrogram, embeddings):
+    def forward(self, spectrogram: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         return self.decode(self.encode(spectrogram), embeddings)
 
-    def encode(self, spectrogram) -> EncoderOutputs:
-        "What all masks of mixtures `[B, F, T]` have in common."
+    def encode(self, spectrogram: torch.Tensor) -> EncoderOutputs:
+        "Encode mixtures `[B, F, T]`; all their masks share the result."
         if spectrogram.ndim != 3 or not spectrogram.numel():
             raise ValueError(f'the U-Net takes spectrograms [B, F, T]; got {list(spectrogram.shape)}')
         rows, frames = spectrogram.shape[1:]
-        x, layers = (
-            F.pad(spectrogram, (0, -frames % 2**self.levels, 0, -rows % 2**self.levels), mode='replicate')[:, None],
-            [],
-        )
+        padding = (0, -frames % 2**self.levels, 0, -rows % 2**self.levels)
+        x, layers = F.pad(spectrogram, padding, mode='replicate')[:, None], []
         for layer in self.downs:
             x = layer(x)
             layers.append(x)
         return EncoderOutputs(layers, (rows, frames))
 
-    def decode(self, encoded: EncoderOutputs, embeddings) -> torch.Tensor:
-        "Masks `[B, K, F, T]` of what was encoded, by embeddings `[B, K, D]`."
+    def decode(self, encoded: EncoderOutputs, embeddings: torch.Tensor) -> torch.Tensor:
+        "Return masks `[B, K, F, T]` of encoded mixtures, by embeddings `[B, K, D]`."
         return torch.sigmoid(self.features(encoded, embeddings)[:, :, 0])
 
-    def features(self, encoded: EncoderOutputs, embeddings) -> torch.Tensor:
-        "Logits `[B, K, outputs, F, T]` of what was encoded, by embeddings `[B, K, D]`."
-        if (
-            embeddings.ndim != 3
-            or len(embeddings) != len(encoded.layers[0])
-            or embeddings.shape[-1] != self.condition
-            or not embeddings.numel()
-        ):
-            raise ValueError(
-                f'{len(encoded.layers[0])} mixtures need embeddings [{len(encoded.layers[0])}, K, {self.condition}]; got {list(embeddings.shape)}'
-            )
+    def features(self, encoded: EncoderOutputs, embeddings: torch.Tensor) -> torch.Tensor:
+        "Return logits `[B, K, outputs, F, T]` of encoded mixtures, by embeddings `[B, K, D]`."
+        self._check_embeddings(len(encoded.layers[0]), embeddings)
         x = embeddings.flatten(0, 1)[:, :, None, None].expand(-1, -1, *encoded.layers[-1].shape[2:])
         for level in reversed(range(1, self.levels)):
             x = F.leaky_relu(self.norms[level - 1](self.ups[level](x, encoded.layers[level])), 0.2)
-        return self.ups[0](x, encoded.layers[0])[..., : encoded.size[0], : encoded.size[1]].unflatten(0, embeddings.shape[:2])
+        logits = self.ups[0](x, encoded.layers[0])[..., : encoded.size[0], : encoded.size[1]]
+        return logits.unflatten(0, embeddings.shape[:2])
+
+    def _check_embeddings(self, mixtures, embeddings):
+        expected = embeddings.ndim == 3 and len(embeddings) == mixtures and embeddings.shape[-1] == self.condition
+        if not expected or not embeddings.numel():
+            raise ValueError(
+                f'{mixtures} mixtures need embeddings [{mixtures}, K, {self.condition}]; got {list(embeddings.shape)}'
+            )
