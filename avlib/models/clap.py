@@ -38,8 +38,9 @@ def open_clap(audio: str) -> tuple:
     if find_spec('laion_clap') is None:
         raise ImportError('the joint embedding "laion-clap" needs its package: pip install "avlib[clap]"')
     with ExitStack() as stack:
-        _stay_offline(stack)
+        stack.enter_context(patch.dict(os.environ, {'HF_HUB_OFFLINE': os.environ.get('HF_HUB_OFFLINE', '1')}))
         _skip_tokenizers(stack)
+        _stay_offline(stack)
         try:
             from laion_clap import CLAP_Module
 
@@ -50,10 +51,9 @@ def open_clap(audio: str) -> tuple:
             raise _no_roberta(error) from error
     return module.model, module.tokenize
 
-
+# %% ../../nbs/models/clap.ipynb #00000010
 def _stay_offline(stack):
-    stack.enter_context(patch.dict(os.environ, {'HF_HUB_OFFLINE': os.environ.get('HF_HUB_OFFLINE', '1')}))
-    import huggingface_hub.constants  # reads the environment once, on import
+    import huggingface_hub.constants  # reads the environment once, when it is first imported
 
     offline = os.environ['HF_HUB_OFFLINE'] not in ('0', '')
     stack.enter_context(patch.object(huggingface_hub.constants, 'HF_HUB_OFFLINE', offline))

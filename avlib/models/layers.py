@@ -43,7 +43,7 @@ def _channel_products(a, b):
     "Return inner products over batch and frames, `[channel]`."
     return torch.linalg.vecdot(a, b).sum(0)
 
-
+# %% ../../nbs/models/layers.ipynb #0000000e
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, kernel, d):

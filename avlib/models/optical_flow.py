@@ -27,7 +27,7 @@ def lucas_kanade(first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     down, right = optical_flow_ilk(*grey, radius=max(2, round(min(first.shape[1:]) / 10)))
     return torch.stack([torch.from_numpy(right), torch.from_numpy(down)]).float()
 
-
+# %% ../../nbs/models/optical_flow.ipynb #0000000f
 class Raft:
     """torchvision's RAFT: `raft(first, last)` returns flow as `lucas_kanade` does.
 

@@ -37,6 +37,16 @@ def _conv3x3(channels_in, channels_out, stride):
 STEMS = ('quarter', 'half', 'whole')
 
 
+def _stem_convolution(inputs, width, stem):
+    if stem == 'quarter':
+        return nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
+    return _conv3x3(inputs, width, 1 if stem == 'whole' else 2)
+
+
+def _stage(channels_in, channels_out, stride):
+    return nn.Sequential(ResidualBlock(channels_in, channels_out, stride), ResidualBlock(channels_out, channels_out))
+
+# %% ../../nbs/models/resnet.ipynb #0000000f
 class ResNet18(nn.Module):
     """Features of images or spectrograms, `[B, inputs, H, W] -> [B, 8 width, H / s, W / s]`.
 
@@ -72,16 +82,6 @@ class ResNet18(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.pool(F.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
-
-
-def _stem_convolution(inputs, width, stem):
-    if stem == 'quarter':
-        return nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
-    return _conv3x3(inputs, width, 1 if stem == 'whole' else 2)
-
-
-def _stage(channels_in, channels_out, stride):
-    return nn.Sequential(ResidualBlock(channels_in, channels_out, stride), ResidualBlock(channels_out, channels_out))
 
 # %% ../../nbs/models/resnet.ipynb #0000000b
 def read_resnet(path: str | Path) -> dict[str, torch.Tensor]:

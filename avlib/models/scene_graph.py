@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['MIN_WEIGHT', 'box_points', 'chamfer', 'rbf_adjacency', 'sparsity', 'he_linear', 'GraphAttention', 'EdgeConvolution',
-           'SceneGraph', 'IndependentObjects', 'pool_nodes']
+           'SceneGraph', 'pool_nodes', 'IndependentObjects']
 
 # %% ../../nbs/models/scene_graph.ipynb #00000002
 import torch
@@ -10,55 +10,62 @@ from torch import nn
 from torch.nn import functional as F
 
 # %% ../../nbs/models/scene_graph.ipynb #00000005
-def box_points(boxes, depth, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (x, y, depth) `[G, N, side², 3]` of boxes `[G, N, 4]` (x0, y0, x1, y1) in pixels of depth maps `[G, H, W]`, and how many of each there are `[G, N]`: none of a box outside of the frame.
+def box_points(boxes: torch.Tensor, depth: torch.Tensor, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lift boxes `[G, N, 4]` (x0, y0, x1, y1) in pixels of depth maps `[G, H, W]` to points.
 
+    Returns points (x, y, depth) `[G, N, side², 3]` and their counts `[G, N]`; 0 for a box outside the frame.
     Raises ValueError for other shapes, and boxes or depths that are not finite.
     """
-    if boxes.ndim != 3 or boxes.shape[-1] != 4 or depth.ndim != 3 or len(boxes) != len(depth):
-        raise ValueError(
-            f'points are lifted from boxes [G, N, 4] and depth maps [G, H, W]; got {list(boxes.shape)} and {list(depth.shape)}'
-        )
-    if not torch.isfinite(boxes).all() or not torch.isfinite(depth).all():
-        raise ValueError('boxes and depth are finite; got NaN or infinity')
-    (height, width), grid = depth.shape[1:], (torch.arange(side, device=depth.device) + 0.5) / side
-    x0, y0, x1, y1 = (
-        edge.clamp(0, most) for edge, most in zip(boxes.to(depth.dtype).unbind(-1), (width, height, width, height))
-    )
-    x, y = (low[..., None] + (high - low)[..., None] * grid for low, high in ((x0, x1), (y0, y1)))  # [G, N, side]
-    rows, columns, graph = (
-        y.long().clamp(max=height - 1)[..., None],
-        x.long().clamp(max=width - 1)[..., None, :],
-        torch.arange(len(depth), device=depth.device),
-    )
-    z = depth[graph[:, None, None, None], rows, columns]  # [G, N, side, side]
+    _check_boxes(boxes, depth)
+    height, width = depth.shape[1:]
+    grid = (torch.arange(side, device=depth.device) + 0.5) / side
+    bounds = (width, height, width, height)
+    edges = zip(boxes.to(depth.dtype).unbind(-1), bounds, strict=True)
+    x0, y0, x1, y1 = (edge.clamp(0, bound) for edge, bound in edges)
+    x = x0[..., None] + (x1 - x0)[..., None] * grid  # [G, N, side]
+    y = y0[..., None] + (y1 - y0)[..., None] * grid
+    rows, columns = y.long().clamp(max=height - 1)[..., None], x.long().clamp(max=width - 1)[..., None, :]
+    graph = torch.arange(len(depth), device=depth.device)[:, None, None, None]
+    z = depth[graph, rows, columns]  # [G, N, side, side]
     points = torch.stack([(x / width)[..., None, :].expand_as(z), (y / height)[..., None].expand_as(z), z], -1)
     return points.flatten(2, 3), side**2 * ((x1 > x0) & (y1 > y0))
 
-# %% ../../nbs/models/scene_graph.ipynb #00000008
-def chamfer(points, counts) -> torch.Tensor:
-    """Distances `[G, N, N]` of the objects of graphs, of `points [G, N, P, 3]`, of which the first `counts [G, N]` count; infinite from and to an object without points.
 
+def _check_boxes(boxes, depth):
+    if boxes.ndim != 3 or boxes.shape[-1] != 4 or depth.ndim != 3 or len(boxes) != len(depth):
+        raise ValueError(
+            'points are lifted from boxes [G, N, 4] and depth maps [G, H, W]; '
+            f'got {list(boxes.shape)} and {list(depth.shape)}'
+        )
+    if not torch.isfinite(boxes).all() or not torch.isfinite(depth).all():
+        raise ValueError('boxes and depth are finite; got NaN or infinity')
+
+# %% ../../nbs/models/scene_graph.ipynb #00000008
+def chamfer(points: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Return distances `[G, N, N]` of the objects of graphs; infinite for an object without points.
+
+    `points`: `[G, N, P, 3]`, of which the first `counts [G, N]` are valid.
     Raises ValueError for other shapes, counts that don't fit, and points that are not finite.
     """
     _check_points(points, counts)
-    there = torch.arange(points.shape[2], device=points.device) < counts[..., None]  # [G, N, P]
-    flat = points.masked_fill(~there[..., None], 0.0).flatten(1, 2)
-    nearest = (
-        torch.stack([_nearest(*graph) for graph in zip(flat, there)])
-        if len(points)
-        else flat.new_zeros(*there.shape, there.shape[1])
-    )  # [G, N, P, N]
-    one_way = nearest.masked_fill(~there[..., None], 0.0).sum(2) / counts[..., None]
+    valid = torch.arange(points.shape[2], device=points.device) < counts[..., None]  # [G, N, P]
+    flat = points.masked_fill(~valid[..., None], 0.0).flatten(1, 2)
+    if len(points):
+        nearest = torch.stack([_nearest(*graph) for graph in zip(flat, valid, strict=True)])  # [G, N, P, N]
+    else:
+        nearest = flat.new_zeros(*valid.shape, valid.shape[1])
+    one_way = nearest.masked_fill(~valid[..., None], 0.0).sum(2) / counts[..., None]
     return (one_way + one_way.mT).nan_to_num(nan=torch.inf)
 
 
-def _nearest(flat, there):
-    "Squared distances `[N, P, N]` of the points `[N P, 3]` of a graph from the nearest of each object; exactly 0 where points are the same."
-    distance = torch.cdist(flat, flat, compute_mode='donot_use_mm_for_euclid_dist').masked_fill_(
-        ~there.flatten(), torch.inf
-    )
-    return distance.unflatten(1, there.shape).amin(-1).square().unflatten(0, there.shape)
+def _nearest(flat, valid):
+    """Return squared distances `[N, P, N]` from each point `[N P, 3]` of a graph to the nearest of each object.
+
+    They are exactly 0 where points are the same.
+    """
+    distance = torch.cdist(flat, flat, compute_mode='donot_use_mm_for_euclid_dist')
+    distance = distance.masked_fill_(~valid.flatten(), torch.inf)
+    return distance.unflatten(1, valid.shape).amin(-1).square().unflatten(0, valid.shape)
 
 
 def _check_points(points, counts):
@@ -68,7 +75,8 @@ def _check_points(points, counts):
         )
     if counts.numel() and not 0 <= counts.min() <= counts.max() <= points.shape[2]:
         raise ValueError(
-            f'counts lie from 0 to {points.shape[2]}, the points there is room for; got {counts.min().item()} to {counts.max().item()}'
+            f'counts lie from 0 to {points.shape[2]}, the number of points an object can have; '
+            f'got {counts.min().item()} to {counts.max().item()}'
         )
     if not torch.isfinite(points).all():
         raise ValueError('points are finite; got NaN or infinity')
@@ -77,9 +85,11 @@ def _check_points(points, counts):
 MIN_WEIGHT = 1e-5
 
 
-def rbf_adjacency(distance, percentile: float = 25) -> torch.Tensor:
-    """Weights `[..., N, N]` of edges by `distance [..., N, N]`, 0 where they are dropped, or infinitely long. Raises ValueError for a percentile outside (0, 100], and distances below 0 or NaN.
+def rbf_adjacency(distance: torch.Tensor, percentile: float = 25) -> torch.Tensor:
+    """Return weights `[..., N, N]` of edges by `distance [..., N, N]`; 0 for dropped and for infinitely long edges.
 
+    `percentile`: σ, of the distances that set the bandwidth.
+    Raises ValueError for a percentile outside (0, 100], and distances below 0 or NaN.
     Source: Chatterjee et al. 2022, supplement, section 5; the kernel as released.
     """
     if not 0 < percentile <= 100:
@@ -88,25 +98,32 @@ def rbf_adjacency(distance, percentile: float = 25) -> torch.Tensor:
         raise ValueError('distances are 0 or more; got negative ones, or NaN')
     if not distance.numel():
         return distance.clone()
-    known = torch.isfinite(distance)
-    own = distance.where(known & (distance > 0), torch.nan).flatten(-2)
-    bandwidth = (
-        own.nanquantile(percentile / 100, -1, keepdim=True)[..., None]
-        * own.nan_to_num(nan=0.0).amax(-1, keepdim=True)[..., None]
-    )
-    weight = torch.exp(-(distance.where(known, 0.0) / bandwidth).nan_to_num(nan=0.0)).where(known, 0.0)
+    finite = torch.isfinite(distance)
+    positive = distance.where(finite & (distance > 0), torch.nan).flatten(-2)
+    bandwidth = positive.nanquantile(percentile / 100, -1, keepdim=True)[..., None]
+    largest = positive.nan_to_num(nan=0.0).amax(-1, keepdim=True)[..., None]
+    exponent = (distance.where(finite, 0.0) / (bandwidth * largest)).nan_to_num(nan=0.0)
+    weight = torch.exp(-exponent).where(finite, 0.0)
     return weight.where(weight >= MIN_WEIGHT, 0.0)
 
 
-def sparsity(adjacency, counts) -> torch.Tensor:
-    "Which share of the edges between two different objects that are there was dropped, `[G]`, of `adjacency [G, N, N]`, and `counts [G, N]` of their points; 0 where there are no two."
-    there = counts > 0
-    pairs = there[:, :, None] & there[:, None] & ~torch.eye(there.shape[1], dtype=torch.bool, device=there.device)
+def sparsity(adjacency: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Return the share `[G]` of dropped edges among all pairs of different objects with points; 0 without pairs.
+
+    `adjacency`: `[G, N, N]`. `counts`: points of the objects, `[G, N]`.
+    """
+    present = counts > 0
+    different = ~torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
+    pairs = present[:, :, None] & present[:, None] & different
     return ((adjacency == 0) & pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
 
 # %% ../../nbs/models/scene_graph.ipynb #cf14b645
 def he_linear(features: int, width: int, bias: bool = True) -> nn.Linear:
-    "A layer `[..., features] -> [..., width]` behind which, rectified, what is given is as strong as before training. Source: He et al. 2015, eq. 10."
+    """Return a linear layer `[..., features] -> [..., width]` with He initialization.
+
+    The variance of its rectified output equals that of its input.
+    Source: He et al. 2015, eq. 10.
+    """
     layer = nn.Linear(features, width, bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
     if bias:
@@ -115,55 +132,61 @@ def he_linear(features: int, width: int, bias: bool = True) -> nn.Linear:
 
 # %% ../../nbs/models/scene_graph.ipynb #00000010
 class GraphAttention(nn.Module):
-    "`x [G, N, D]`, `adjacency [G, N, N]` to `[G, N, width]`, zero where a node has no edge. Source: Veličković et al. 2018, eqs. 1 to 5. Raises ValueError for a width that the heads don't divide."
+    """Graph attention of `x [G, N, D]` along `adjacency [G, N, N]` to `[G, N, width]`; zero for a node without edges.
+
+    Raises ValueError for a width that the heads don't divide.
+    Source: Veličković et al. 2018, eqs. 1 to 5.
+    """
 
     def __init__(self, features: int, width: int, heads: int = 4):
         super().__init__()
         if width % heads:
             raise ValueError(f'{heads} heads divide the width; got {width}')
-        self.heads, self.linear, self.bias = (
-            heads,
-            he_linear(features, width, bias=False),
-            nn.Parameter(torch.zeros(width)),
-        )
-        self.target, self.source = (
-            nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, width // heads))) for _ in range(2)
-        )
+        self.heads = heads
+        self.linear = he_linear(features, width, bias=False)
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.target = nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, width // heads)))
+        self.source = nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, width // heads)))
         self.edge = nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, 1))[:, 0])
 
-    def forward(self, x, adjacency):
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
         h = self.linear(x).unflatten(-1, (self.heads, -1))  # [G, N, heads, C]
         target, source = ((h * a).sum(-1).movedim(-1, 1) for a in (self.target, self.source))  # [G, heads, N]
-        score = F.leaky_relu(
-            target[..., None] + source[..., None, :] + self.edge[:, None, None] * adjacency[:, None], 0.2
-        )
+        edges = self.edge[:, None, None] * adjacency[:, None]
+        score = F.leaky_relu(target[..., None] + source[..., None, :] + edges, 0.2)
         linked = adjacency[:, None] > 0
         share = score.masked_fill(~linked, -torch.inf).softmax(-1).masked_fill(~linked, 0.0)  # [G, heads, i, j]
         return (torch.einsum('ghij,gjhc->gihc', share, h).flatten(2) + self.bias) * linked.any(-1)[:, 0, :, None]
 
 # %% ../../nbs/models/scene_graph.ipynb #00000012
 class EdgeConvolution(nn.Module):
-    "`x [G, N, D]`, `adjacency [G, N, N]` to `[G, N, width]`, zero where a node has no edge. Source: Wang et al. 2019, eq. 8; layer, ReLU, batch norm as released."
+    """Edge convolution of `x [G, N, D]` along `adjacency [G, N, N]` to `[G, N, width]`; zero for a node without edges.
+
+    Source: Wang et al. 2019, eq. 8; layer, ReLU, batch norm as released.
+    """
 
     def __init__(self, features: int, width: int):
         super().__init__()
         self.linear, self.norm = he_linear(2 * features, width), nn.BatchNorm1d(width)
 
-    def forward(self, x, adjacency):
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
         own, other = self.linear.weight.chunk(2, 1)
         edges = F.linear(x, own - other, self.linear.bias)[:, :, None] + F.linear(x, other)[:, None]  # [G, i, j, width]
         linked = adjacency > 0
-        said = edges.new_full(edges.shape, -torch.inf)
-        said[linked] = (
-            self.norm(F.relu(edges[linked])) if linked.sum() > 1 or not self.training else F.relu(edges[linked])
-        )
-        return said.amax(2).masked_fill(~linked.any(-1, keepdim=True), 0.0)
+        activation = F.relu(edges[linked])
+        if linked.sum() > 1 or not self.training:  # batch norm can't train on a single edge
+            activation = self.norm(activation)
+        messages = edges.new_full(edges.shape, -torch.inf)
+        messages[linked] = activation
+        return messages.amax(2).masked_fill(~linked.any(-1, keepdim=True), 0.0)
 
 # %% ../../nbs/models/scene_graph.ipynb #00000016
 class SceneGraph(nn.Module):
-    """Embeddings `[G, steps, width]` of graphs by `features [G, N, D]` and `adjacency [G, N, N]`; an object is there where it is linked with itself. Graphs without objects have one, too: that of nothing.
+    """Embeddings `[G, steps, width]` of graphs by `features [G, N, D]` and `adjacency [G, N, N]`.
 
-    `features`: D; `width`: of nodes and embeddings; `heads`: of attention. Source: Chatterjee et al. 2022, supplement, sections 8.1 to 8.3.
+    An object is present where it is linked with itself. Graphs without objects have an embedding, too.
+    `features`: D. `width`: of nodes and embeddings. `heads`: of attention.
+    Source: Chatterjee et al. 2022, supplement, sections 8.1 to 8.3.
     """
 
     def __init__(self, features: int = 2048, width: int = 512, heads: int = 4):
@@ -175,34 +198,36 @@ class SceneGraph(nn.Module):
         self.attention, self.convolution = GraphAttention(width, width, heads), EdgeConvolution(width, width)
         self.recurrent = nn.GRU(2 * width, width, batch_first=True)
 
-    def forward(self, features, adjacency, steps: int):
-        there = adjacency.diagonal(dim1=1, dim2=2) > 0
+    def forward(self, features: torch.Tensor, adjacency: torch.Tensor, steps: int) -> torch.Tensor:
+        present = adjacency.diagonal(dim1=1, dim2=2) > 0
         x = F.relu(self.attention(self.nodes(features), adjacency))
-        summary = pool_nodes(x, there) + pool_nodes(F.relu(self.convolution(x, adjacency)), there)
+        summary = pool_nodes(x, present) + pool_nodes(F.relu(self.convolution(x, adjacency)), present)
         return self.recurrent(summary[:, None].expand(-1, steps, -1))[0]
 
 
-class IndependentObjects(nn.Module):
-    """Embeddings `[G, steps, width]` of objects each by itself, the first `steps - 1` of `features [G, N, D]`, and last one that is the same for all, in the place of a `SceneGraph`. Raises ValueError where there are fewer objects.
+def pool_nodes(x: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    "Return maximum beside mean `[G, 2 D]` over nodes `x [G, N, D]` that are `present [G, N]`; zeros where none is."
+    largest = x.masked_fill(~present[..., None], -torch.inf).amax(1)
+    largest = largest.masked_fill(~present.any(1, keepdim=True), 0.0)
+    mean = (x * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+    return torch.cat([largest, mean], 1)
 
+# %% ../../nbs/models/scene_graph.ipynb #00000019
+class IndependentObjects(nn.Module):
+    """Embeddings `[G, steps, width]` of single objects without context, a baseline for `SceneGraph`.
+
+    They belong to the first `steps - 1` of `features [G, N, D]`; the last one is learned and the same for all graphs.
+    Raises ValueError where there are fewer objects.
     Source: Gao and Grauman 2019, section 3.3.
     """
 
     def __init__(self, features: int = 2048, width: int = 512):
         super().__init__()
-        self.width, self.nodes, self.rest = (
-            width,
-            nn.Sequential(he_linear(features, width), nn.LeakyReLU(0.2), he_linear(width, width)),
-            nn.Parameter(torch.randn(width)),
-        )
+        self.width = width
+        self.nodes = nn.Sequential(he_linear(features, width), nn.LeakyReLU(0.2), he_linear(width, width))
+        self.rest = nn.Parameter(torch.randn(width))
 
-    def forward(self, features, adjacency, steps: int):
+    def forward(self, features: torch.Tensor, adjacency: torch.Tensor | None, steps: int) -> torch.Tensor:
         if steps > features.shape[1] + 1:
             raise ValueError(f'{steps - 1} objects are asked for; there are {features.shape[1]}')
         return torch.cat([self.nodes(features[:, : steps - 1]), self.rest.expand(len(features), 1, -1)], 1)
-
-
-def pool_nodes(x, there) -> torch.Tensor:
-    "Maximum beside mean `[G, 2 D]` over the nodes `x [G, N, D]` that are `there [G, N]`; zeros where none is."
-    most = x.masked_fill(~there[..., None], -torch.inf).amax(1).masked_fill(~there.any(1, keepdim=True), 0.0)
-    return torch.cat([most, (x * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1)], 1)

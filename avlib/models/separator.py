@@ -41,13 +41,19 @@ class EncoderOutputs(NamedTuple):
     size: tuple
 
 
+def _check_embeddings(embeddings, mixtures, width):
+    if embeddings.ndim != 3 or embeddings.shape[::2] != (mixtures, width) or not embeddings.numel():
+        raise ValueError(f'{mixtures} mixtures need embeddings [{mixtures}, K, {width}]; got {list(embeddings.shape)}')
+
+# %% ../../nbs/models/separator.ipynb #0000000d
 class SeparatorUNet(nn.Module):
     """Masks from 0 to 1 by embedding; the defaults are the paper's.
 
-    `forward(spectrogram [B, F, T], embeddings [B, K, D]) -> masks [B, K, F, T]`, of logarithmic magnitudes, any F and T.
-    `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; of 256 rows and
-    frames, seven leave 2 by 2. `condition`: D. `outputs`: channels, of which the first makes masks; `features` returns
-    all.
+    `forward(spectrogram [B, F, T], embeddings [B, K, D]) -> masks [B, K, F, T]`, for any F and T.
+    Spectrograms are logarithmic magnitudes.
+    `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; of 256 rows
+    and frames, seven leave 2 by 2. `condition`: D. `outputs`: channels, of which the first makes masks; `features`
+    returns all.
     Raises ValueError for sizes below one, and input of another shape or width.
     """
 
@@ -90,16 +96,9 @@ class SeparatorUNet(nn.Module):
 
     def features(self, encoded: EncoderOutputs, embeddings: torch.Tensor) -> torch.Tensor:
         "Return logits `[B, K, outputs, F, T]` of encoded mixtures, by embeddings `[B, K, D]`."
-        self._check_embeddings(len(encoded.layers[0]), embeddings)
+        _check_embeddings(embeddings, len(encoded.layers[0]), self.condition)
         x = embeddings.flatten(0, 1)[:, :, None, None].expand(-1, -1, *encoded.layers[-1].shape[2:])
         for level in reversed(range(1, self.levels)):
             x = F.leaky_relu(self.norms[level - 1](self.ups[level](x, encoded.layers[level])), 0.2)
         logits = self.ups[0](x, encoded.layers[0])[..., : encoded.size[0], : encoded.size[1]]
         return logits.unflatten(0, embeddings.shape[:2])
-
-    def _check_embeddings(self, mixtures, embeddings):
-        expected = embeddings.ndim == 3 and len(embeddings) == mixtures and embeddings.shape[-1] == self.condition
-        if not expected or not embeddings.numel():
-            raise ValueError(
-                f'{mixtures} mixtures need embeddings [{mixtures}, K, {self.condition}]; got {list(embeddings.shape)}'
-            )

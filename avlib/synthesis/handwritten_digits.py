@@ -28,7 +28,7 @@ SPLIT_SLICES = {  # in the order in which the digits were collected
     'test': slice(1400, None),
 }
 
-
+# %% ../../nbs/synthesis/handwritten_digits.ipynb #00000009
 @cache
 def load_ink(split: str) -> dict[str, np.ndarray]:
     """Load the handwritten digits of a split: ink `[n, 8, 8]` from 0 to 1, by digit '0' to '9'.

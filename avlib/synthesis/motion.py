@@ -60,7 +60,7 @@ def box_displacement(boxes: torch.Tensor, flow: torch.Tensor, depth: torch.Tenso
         raise ValueError(f'flow and depth are [2, H, W]; got {list(flow.shape)} and {list(depth.shape)}')
     if not len(boxes):
         return flow.new_zeros(0, 3)
-    return torch.stack([_mean_displacement(*_box_slices(box, flow.shape[1:]), flow, depth) for box in boxes])
+    return torch.stack([_mean_displacement(_box_slices(box, flow.shape[1:]), flow, depth) for box in boxes])
 
 
 def _box_slices(box, size):
@@ -69,7 +69,8 @@ def _box_slices(box, size):
     return slice(max(y0, 0), max(min(y1, size[0]), 0)), slice(max(x0, 0), max(min(x1, size[1]), 0))
 
 
-def _mean_displacement(rows, columns, flow, depth):
+def _mean_displacement(box, flow, depth):
+    rows, columns = box
     box_flow = flow[:, rows, columns]
     if not box_flow.numel():
         return flow.new_full((3,), torch.nan)

@@ -69,7 +69,7 @@ def draw_moving_scene(
         f'{settings}, {motion}'
     )
 
-
+# %% ../../nbs/synthesis/moving_scenes.ipynb #00000012
 def _stop_resting(scene, resting):
     "Set the velocity of resting objects to zero; `resting` may be longer than the list of objects."
     objects = [

@@ -81,7 +81,7 @@ class Phrase:
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3, 5, 7, 10))  # the last pentatonic
 REGISTER = 18  # keys of a phrase's range
 
-
+# %% ../../nbs/synthesis/music.ipynb #00000018
 def draw_phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Phrase:
     """Draw a random phrase with a NumPy generator.
 
@@ -98,7 +98,7 @@ def draw_phrase(rng: np.random.Generator, instrument: str, seconds: float) -> Ph
         notes.append(Note(start, length, key, int(velocity)))
     return Phrase(instrument, seconds, tuple(notes))
 
-
+# %% ../../nbs/synthesis/music.ipynb #00000019
 def _draw_melody(rng, played, beat, seconds):
     "Draw start, length and key of each note; a chord has several notes with one start."
     base = rng.integers(played.low, played.high - REGISTER + 1)
@@ -168,7 +168,7 @@ def _play(synth, channel, phrase):
     blocks.append(_generate(synth, frames - now))
     return torch.from_numpy(np.concatenate(blocks))
 
-
+# %% ../../nbs/synthesis/music.ipynb #0000001a
 def _note_events(phrase, frames):
     "Return frame, key and velocity (0 ends a note) in order; at one frame, notes end before others begin."
     events = []
@@ -241,7 +241,7 @@ def write_music_corpus(
     progress = tqdm(jobs, desc='music', unit='phrase', mininterval=1)
     return write_manifest(manifest, [_write_clip(manifest.parent, rate, seed, seconds, *job) for job in progress])
 
-
+# %% ../../nbs/synthesis/music.ipynb #0000001b
 def _write_clip(folder, rate, seed, seconds, name, number, i, split):
     signal = render_phrase(draw_phrase(np.random.default_rng([seed, number, i]), name, seconds), rate)
     path = f'audio/{name}-{i:04d}.flac'

@@ -41,7 +41,7 @@ TIMES = (
 NUMBERS = 'two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty ninety'.split()
 LINKS = ('and', 'but', 'because', 'while', 'until', 'although', 'before')
 
-
+# %% ../../nbs/synthesis/sentences.ipynb #00000008
 def draw_sentence(rng: np.random.Generator) -> str:
     "Draw a sentence of 5 to 25 English words with a NumPy generator."
     words = _clause(rng)

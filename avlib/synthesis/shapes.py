@@ -26,7 +26,7 @@ def _mirrored(*points):
 
 SQUARE = _loop((-1, -1), (1, -1), (1, 1), (-1, 1))
 
-
+# %% ../../nbs/synthesis/shapes.ipynb #00000015
 def _disc(rng):
     return [_polar(lambda angle: 1.0)]
 

@@ -140,7 +140,7 @@ def speak(text: str, voice: Voice, rate: int) -> torch.Tensor:
         raise ValueError(f'"{text}" gives no sound; pass English words')
     return set_level(resample(_trim(signal, native), native, rate), LEVEL_DB)
 
-
+# %% ../../nbs/synthesis/speech.ipynb #0000001e
 def _synthesize(text, voice):
     "Return samples as 16-bit integers, and their rate in Hz."
     _require_variant(voice)
