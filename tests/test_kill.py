@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: nothing goes on running, nothing half-written counts as whole, and going on gives the same bits."""
+"""`kill -9` at any moment: no process is left, no half-written file counts as whole, the next run gives the same bits."""
 
 import json
 import shutil
@@ -125,7 +125,7 @@ def assert_all_whole(tree) -> None:
 
 
 def test_training_goes_on_to_the_same_weights(tree, undisturbed, started):
-    """Killed while an epoch is saved, and in the midst of another; what a death in mid-write can leave is in its way."""
+    """Killed while an epoch is saved, and in the middle of another one, with half-written files left behind."""
     for epoch, delay in ((1, 0), (3, 0.2)):
         kill_in_epoch(tree, TRAINING, epoch, started, delay)
         assert_all_whole(tree)
@@ -152,7 +152,7 @@ def test_damaged_state_is_not_gone_on_with(tree, undisturbed, started):
 
 
 def test_runner_takes_its_kernel_along_and_goes_on(tree, undisturbed, started):
-    """The kernel is another process: it must not train on behind the back of the next attempt, which starts where it was."""
+    """The kernel is another process: it must end too, and the next attempt goes on from the last state."""
     kill_in_epoch(tree, RUNNER, 2, started)
     assert started, 'there was no kernel'
     assert_all_ended(started)
@@ -183,7 +183,10 @@ def test_runner_takes_a_training_on_many_devices_along_and_goes_on(tree, tmp_pat
 
 
 def test_dvc_takes_runner_and_kernel_along_and_goes_on(tree, undisturbed, started):
-    """DVC itself leaves its commands running when it is killed; its next call must neither meet them nor take the stage for done."""
+    """DVC leaves its commands running when it is killed.
+
+    Its next call must neither meet them nor take the stage for done.
+    """
     kill_in_epoch(tree, DVC, 2, started)
     assert len(started) >= 2, started
     assert_all_ended(started)
@@ -218,7 +221,10 @@ def test_separating_shows_no_half_written_source(tmp_path, started):
     write_audio(tmp_path / 'talk.wav', 0.1 * torch.randn(8000 * 90, generator=torch.manual_seed(0)), 8000)
     command = [*CLI, 'separate', tmp_path / 'talk.wav', '--model', 'mixit-speech', '--out', tmp_path / 'out']
     process = start(ROOT, *command, output=tmp_path / 'output.txt')
-    written = lambda: sum(path.stat().st_size for path in tmp_path.glob('out/.*/*.wav'))
+
+    def written():
+        return sum(path.stat().st_size for path in tmp_path.glob('out/.*/*.wav'))
+
     try:
         wait_for(lambda: written() > 100_000, 'the first window')
     finally:

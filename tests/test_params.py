@@ -10,12 +10,19 @@ import yaml
 from avlib.datasets.base import PreparedData
 from avlib.datasets.mixtures import MixtureSettings
 from avlib.datasets.moving_pairs import MovingPairs
-from avlib.training.registry import build_method, resolve
 from avlib.training.experiment_setup import Experiment, initial_method
+from avlib.training.registry import build_method, resolve
+from avlib.training.settings import all_experiments, select_experiments
 from avlib.training.trainer import TrainSettings
 
 PARAMS = yaml.safe_load((Path(__file__).parent.parent / 'params.yaml').read_text())
-PLANNED = [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen['mixit_experiments']]
+
+
+def planned(paper: str) -> list[tuple[str, str]]:
+    """The experiments of a paper that some profile runs: (profile, name)."""
+    key, section = f'{paper}_experiments', PARAMS[paper]
+    chosen = {profile: settings.get(key, []) for profile, settings in PARAMS['profiles'].items()}
+    return [(profile, name) for profile in chosen for name in select_experiments(section, chosen[profile])]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +43,7 @@ def test_data_tells_all_that_experiments_ask_of_it(name):
     assert issubclass(resolve(name), PreparedData)
 
 
-@pytest.mark.parametrize('profile, name', PLANNED)
+@pytest.mark.parametrize('profile, name', planned('mixit'))
 def test_settings_are_complete_and_accepted(profile, name):
     settings = Experiment('mixit', name, profile).settings
     TrainSettings(**settings['train'])
@@ -45,10 +52,7 @@ def test_settings_are_complete_and_accepted(profile, name):
     assert 0 <= settings['unsupervised'] <= 1
 
 
-@pytest.mark.parametrize(
-    'profile, name',
-    [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen.get('boot_experiments', [])],
-)
+@pytest.mark.parametrize('profile, name', planned('boot'))
 def test_bootstrapping_settings_are_complete_and_accepted(profile, name):
     settings = Experiment('boot', name, profile).settings
     TrainSettings(**settings['train'])
@@ -63,7 +67,10 @@ def test_bootstrapping_settings_are_complete_and_accepted(profile, name):
 
 
 def test_bootstrapping_has_the_settings_of_the_paper():
-    "Sections 3.1 and 3.2: 32 ms and 8 ms at 8 kHz, 400 frames, 100 epochs of 20,000 mixtures in batches of 40, Adam at 1e-3, halved after 5 epochs."
+    """Sections 3.1 and 3.2: 32 ms and 8 ms at 8 kHz, 400 frames, 100 epochs of 20,000 mixtures in batches of 40.
+
+    Adam at 1e-3, halved after 5 epochs.
+    """
     settings = Experiment('boot', 'dc-alpha1', 'paper').settings
     train = settings['train']
     assert (
@@ -103,10 +110,13 @@ def test_published_corpora_have_the_settings_of_the_paper(corpus, seconds, kerne
 
 
 def test_the_sweep_is_that_of_figure_2():
-    """Eight shares, by one or two sources, by domain, by supervision; where nothing, or everything, is unsupervised, the last does not matter."""
+    """Eight fractions, one or two sources, two domains, matched or mismatched supervision.
+
+    Where nothing or everything is unsupervised, the kind of supervision does not matter.
+    """
     swept = {
         json.dumps(settings, sort_keys=True)
-        for name, settings in PARAMS['mixit']['experiments'].items()
+        for name, settings in all_experiments(PARAMS['mixit']).items()
         if name[-5:-3] == '-p'
     }
     assert len(swept) == 2 * 2 * (8 + 6)
@@ -118,18 +128,10 @@ def test_the_root_pipeline_is_the_tiny_profile():
     assert {key: told[key] for key in PARAMS['profiles']['tiny']} == PARAMS['profiles']['tiny']
 
 
-KINDS = {'starts': 'bimodal_starts', 'bimodal': 'bimodal_experiments', 'unasked': 'unasked_experiments'}
+LABELLED = ('bimodal_init', 'bimodal', 'unconditional')
 
 
-@pytest.mark.parametrize(
-    'paper, profile, name',
-    [
-        (paper, profile, name)
-        for paper, kind in KINDS.items()
-        for profile, chosen in PARAMS['profiles'].items()
-        for name in chosen.get(kind, [])
-    ],
-)
+@pytest.mark.parametrize('paper, profile, name', [(paper, *run) for paper in LABELLED for run in planned(paper)])
 def test_settings_of_separation_of_labelled_mixtures_are_complete_and_accepted(paper, profile, name):
     run = Experiment(paper, name, profile, 'music')
     settings, rate = run.settings, PARAMS['labelled'][profile]['rate']
@@ -139,27 +141,32 @@ def test_settings_of_separation_of_labelled_mixtures_are_complete_and_accepted(p
     method = resolve(settings['method']).settings_class(**{**settings['settings'], **classes})
     assert getattr(method, 'rate', rate) == rate and 0 <= settings['supervised'] <= 1
     for start in run.init_from:
-        assert start.settings['stage'] in ('start', 'embedding')
-        assert start.name in PARAMS['profiles'][profile]['bimodal_starts'] + ['small'], (
-            f'{name} starts from what the profile does not train'
-        )
+        assert start.settings['stage'] in ('init', 'embedding')
+        trained = start.name == 'small' or (profile, start.name) in planned('bimodal_init')
+        assert trained, f'{name} begins with weights that the profile does not train'
+
+
+def examples(settings: dict) -> int:
+    """The number of examples that a training sees."""
+    train = settings['train']
+    return train['epochs'] * train['steps_per_epoch'] * train['batch']
 
 
 def test_methods_without_a_query_have_the_network_of_the_others_and_as_many_steps():
     for profile in ('tiny', 'small'):
         asked, start, unasked = (
             Experiment(paper, name, profile, 'music').settings
-            for paper, name in (('bimodal', 'weak-3'), ('starts', 'start-3'), ('unasked', 'mixit-3'))
+            for paper, name in (('bimodal', 'weak-3'), ('bimodal_init', 'start-3'), ('unconditional', 'mixit-3'))
         )
         assert {**unasked['settings']['unet'], 'condition': None} == {**asked['settings']['unet'], 'condition': None}
-        steps = lambda *runs: sum(
-            run['train']['epochs'] * run['train']['steps_per_epoch'] * run['train']['batch'] for run in runs
-        )
-        assert steps(unasked) == steps(asked, start)
+        assert examples(unasked) == examples(asked) + examples(start)
 
 
 def test_queried_separation_has_the_settings_of_the_paper():
-    "Section 4, appendices D and E, table 9: 50 epochs, Adam at 1e-3, a tenth after every 15; weights .1, 5, 10 and 5, 1; 65,535 samples at 11 kHz; CLAP."
+    """Section 4, appendices D and E, table 9: 50 epochs, Adam at 1e-3, a tenth after every 15; CLAP.
+
+    Weights .1, 5, 10 and 5, 1; 65,535 samples at 11 kHz.
+    """
     settings = Experiment('bimodal', 'weak-2', 'paper', 'music').settings
     train, method = settings['train'], resolve(settings['method']).settings_class(**settings['settings'])
     assert (train['epochs'], train['learning_rate'], train['schedule']) == (50, 1e-3, 'drops')
@@ -178,10 +185,7 @@ def test_queried_separation_has_the_settings_of_the_paper():
     )
 
 
-@pytest.mark.parametrize(
-    'profile, name',
-    [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen.get('slavc_experiments', [])],
-)
+@pytest.mark.parametrize('profile, name', planned('slavc'))
 def test_localization_settings_are_complete_and_accepted(profile, name):
     settings = Experiment('slavc', name, profile).settings
     TrainSettings(**settings['train'])
@@ -199,7 +203,10 @@ def test_localization_settings_are_complete_and_accepted(profile, name):
 
 
 def test_localization_has_the_settings_of_the_paper():
-    "Section 5.1: 144,000 pairs in batches of 128, 20 epochs, Adam at 1e-4 with weight decay 1e-4, 3 s at 22,050 Hz, frames of 224 pixels."
+    """Section 5.1: 144,000 pairs in batches of 128, 20 epochs, Adam at 1e-4 with weight decay 1e-4.
+
+    3 s at 22,050 Hz, frames of 224 pixels.
+    """
     settings = Experiment('slavc', 'slavc', 'paper').settings
     train, method = settings['train'], build_method(settings['method'], settings['settings']).settings
     assert (
@@ -238,10 +245,7 @@ def fourteen_classes(settings: dict) -> dict:
     return MovingPairs.adapt_settings(settings, SimpleNamespace(card={'labels': list(range(14))}))
 
 
-@pytest.mark.parametrize(
-    'profile, name',
-    [(profile, name) for profile, chosen in PARAMS['profiles'].items() for name in chosen.get('asmp_experiments', [])],
-)
+@pytest.mark.parametrize('profile, name', planned('asmp'))
 def test_settings_of_moving_scenes_are_complete_and_accepted(profile, name):
     settings = Experiment('asmp', name, profile).settings
     TrainSettings(**settings['train'])
@@ -255,7 +259,10 @@ def test_settings_of_moving_scenes_are_complete_and_accepted(profile, name):
 
 
 def test_asmp_has_the_settings_of_the_paper():
-    """Supplement, sections 5 and 8, and the released code: 11,025 Hz, STFT 1022/256, 65,535 samples, 256 rows, windows of a second, λ = (1, 1, .5, .05), σ = 25 %."""
+    """Supplement, sections 5 and 8, and the released code: 11,025 Hz, STFT 1022/256, 65,535 samples, 256 rows.
+
+    Windows of a second, λ = (1, 1, .5, .05), σ = 25 %.
+    """
     settings = Experiment('asmp', 'asmp', 'paper').settings
     method = build_method(settings['method'], fourteen_classes(settings['settings'])).settings
     assert (

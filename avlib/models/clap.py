@@ -114,6 +114,22 @@ def _numpy_scalars():
     return [scalar, (scalar, 'numpy.core.multiarray.scalar'), np.dtype, *kinds]  # by its name in NumPy 1 and 2
 
 # %% ../../nbs/models/clap.ipynb #a0000002
+def _plain_text(text, tokenizer, context):
+    "Return a text without the language model's special tokens; warn of a text that is too long."
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, ' ')
+    if not re.search(r'\w', text):
+        raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
+    count = len(tokenizer(text)['input_ids'])
+    if count > context:
+        warnings.warn(
+            f'a query of {count} tokens is longer than the {context} that are read; '
+            f'its end is left out: "{text[:60]} …"',
+            stacklevel=2,
+        )
+    return ' '.join(text.split())
+
+
 def _drop_weights(module, state, prefix, metadata):
     "Leave CLAP's weights out of the state of the model that contains it."
     for name in [name for name in state if name.startswith(f'{prefix}model.')]:
@@ -176,24 +192,9 @@ class Clap(nn.Module):
     def _numbers(self, texts):
         if isinstance(texts, str) or not texts:
             raise ValueError(f'texts come as a list, of one at least; got {texts!r}')
-        plain = [self._plain(text) for text in texts]
+        plain = [_plain_text(text, self._tokenizer, self.context) for text in texts]
         device = next(self.model.parameters()).device
         numbers = self._tokenizer(
             plain, padding='max_length', truncation=True, max_length=self.context, return_tensors='pt'
         )
         return {name: numbers[name].to(device) for name in ('input_ids', 'attention_mask')}
-
-    def _plain(self, text):
-        "Return a text without the language model's special tokens; warn of a text that is too long."
-        for token in self._tokenizer.all_special_tokens:
-            text = text.replace(token, ' ')
-        if not re.search(r'\w', text):
-            raise ValueError(f'a query needs words, as "the sound of violin"; got "{text}"')
-        count = len(self._tokenizer(text)['input_ids'])
-        if count > self.context:
-            warnings.warn(
-                f'a query of {count} tokens is longer than the {self.context} that are read; '
-                f'its end is left out: "{text[:60]} …"',
-                stacklevel=2,
-            )
-        return ' '.join(text.split())

@@ -77,6 +77,11 @@ def hash_words(texts: list[str], context: int, buckets: int) -> torch.Tensor:
     return torch.tensor([row + [0] * (context - len(row)) for row in rows])
 
 # %% ../../nbs/models/joint_embedding.ipynb #a0000001
+def _log_mel(magnitude, mel):
+    bands = mel.mT @ magnitude
+    return torch.log(bands / (bands.mean((-2, -1), keepdim=True) + 1e-3) + 1e-2)
+
+
 def _convolutions(channels):
     layers: list[nn.Module] = []
     for channels_in, channels_out in zip((1, *channels[:-1]), channels, strict=True):
@@ -132,22 +137,20 @@ class SmallEmbedding(nn.Module):
 
     def spectrogram(self, x: torch.Tensor) -> torch.Tensor:
         "Return the logarithm of magnitudes in mel bands relative to their mean, `[n, T] -> [n, mel, frame]`."
-        bands = self.mel.mT @ stft(x, self.n_fft, self.hop).abs()
-        return torch.log(bands / (bands.mean((-2, -1), keepdim=True) + 1e-3) + 1e-2)
+        return _log_mel(stft(x, self.n_fft, self.hop).abs(), self.mel)
 
     def tokens(self, texts: list[str]) -> torch.Tensor:
         "Return the states of words, `[n, L, D]`, zeros after the last word."
-        return self._states(self._numbers(texts))
+        return self._states(texts)[0]
 
     def text(self, texts: list[str]) -> torch.Tensor:
         "Embed texts, `[n, E]`."
-        numbers = self._numbers(texts)
-        count = (numbers > 0).sum(1, keepdim=True)
-        return F.normalize(self.from_text(self._states(numbers).sum(1) / count), dim=-1)
+        states, counts = self._states(texts)
+        return F.normalize(self.from_text(states.sum(1) / counts), dim=-1)
 
-    def _numbers(self, texts):
-        return hash_words(texts, self.context, self.buckets).to(self.places.device)
-
-    def _states(self, numbers):
+    def _states(self, texts):
+        "Return states `[n, L, D]` and numbers of words `[n, 1]`."
+        numbers = hash_words(texts, self.context, self.buckets).to(self.places.device)
         x = (self.words(numbers) + self.places).mT[:, :, None]  # [n, D, 1, L]
-        return self.attention(x)[:, :, 0].mT * (numbers > 0)[..., None]
+        present = numbers > 0
+        return self.attention(x)[:, :, 0].mT * present[..., None], present.sum(1, keepdim=True)

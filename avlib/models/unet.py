@@ -150,6 +150,14 @@ def _check_sizes(levels, head, positive, counts):
         )
 
 
+def _check_query(query, mixtures, width):
+    if query.ndim != 4 or len(query) != mixtures or query.shape[-1] != width or not query.numel():
+        raise ValueError(
+            f'{mixtures} mixtures need queries [{mixtures}, K, L, {width}]; got {list(query.shape)}: '
+            'embed them by the embedding that the network was trained with'
+        )
+
+
 def _pad(magnitude, multiple):
     "Pad with zeros behind the last bins, so that both sizes are multiples."
     rows, frames = magnitude.shape[-2:]
@@ -232,7 +240,7 @@ class ConditionalUNet(_UNetLayers):
 
     def decode(self, encoded: EncodedMixture, query: torch.Tensor) -> torch.Tensor:
         "Return masks `[B, K, F, T]` of encoded mixtures, by queries `[B, K, L, D]`."
-        self._check_query(encoded, query)
+        _check_query(query, len(encoded.modulator_maps[0]), self.condition)
         flat_query = query.flatten(0, 1)  # [B*K, L, D]
         maps = [repeat_for_queries(x, flat_query) for x in encoded.modulator_maps]
         *coarse, x = self._modulate(maps, flat_query)
