@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: no process is left, no half-written file counts as whole, the next run gives the same bits."""
+"""`kill -9` at any moment: no process is left, no half-written file counts as whole, going on gives the same bits."""
 
 import json
 import shutil
