@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['EMBEDDINGS', 'EMBEDDING_MODULES', 'register_embedding', 'build_embedding', 'split_words', 'hash_words',
-           'SmallEmbedding']
+           'mel_spectrogram', 'SmallEmbedding']
 
 # %% ../../nbs/models/joint_embedding.ipynb #00000002
 import importlib
@@ -77,8 +77,17 @@ def hash_words(texts: list[str], context: int, buckets: int) -> torch.Tensor:
     return torch.tensor([row + [0] * (context - len(row)) for row in rows])
 
 # %% ../../nbs/models/joint_embedding.ipynb #a0000001
-def _log_mel(magnitude, mel):
-    bands = mel.mT @ magnitude
+def _mel_filters(n_fft, rate, mels):
+    return torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 40.0, rate / 2, mels, rate)
+
+
+def mel_spectrogram(x: torch.Tensor, mel: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
+    """Return the logarithm of magnitudes in mel bands relative to their mean, `[n, T] -> [n, mel, frame]`.
+
+    `mel`: filters `[n_fft // 2 + 1, mel]`. Sounds shorter than a window are padded with zeros.
+    """
+    x = F.pad(x, (0, max(n_fft - x.shape[-1], 0)))
+    bands = mel.mT @ stft(x, n_fft, hop).abs()
     return torch.log(bands / (bands.mean((-2, -1), keepdim=True) + 1e-3) + 1e-2)
 
 
@@ -117,8 +126,7 @@ class SmallEmbedding(nn.Module):
         super().__init__()
         self.width, self.context, self.token_width, self.buckets = width, context, token_width, buckets
         self.rate, self.n_fft, self.hop = rate, n_fft, hop
-        filters = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 40.0, rate / 2, mels, rate)
-        self.register_buffer('mel', filters, persistent=False)
+        self.register_buffer('mel', _mel_filters(n_fft, rate, mels), persistent=False)
         self.convolutions = _convolutions(channels)
         self.from_audio = nn.Linear(channels[-1] * -(-mels // 2 ** len(channels)), width)
         self.words = nn.Embedding(buckets + 1, token_width, padding_idx=0)
@@ -131,13 +139,9 @@ class SmallEmbedding(nn.Module):
         if not waveform.numel():
             raise ValueError('there are no samples to embed')
         x = resample(waveform, rate, self.rate)
-        x = F.pad(x, (0, max(self.n_fft - x.shape[-1], 0)))
-        x = self.convolutions(self.spectrogram(x.reshape(-1, x.shape[-1]))[:, None])  # [n, C, band, frame]
-        return F.normalize(self.from_audio(x.mean(-1).flatten(1)), dim=-1).reshape(*waveform.shape[:-1], -1)
-
-    def spectrogram(self, x: torch.Tensor) -> torch.Tensor:
-        "Return the logarithm of magnitudes in mel bands relative to their mean, `[n, T] -> [n, mel, frame]`."
-        return _log_mel(stft(x, self.n_fft, self.hop).abs(), self.mel)
+        x = mel_spectrogram(x.reshape(-1, x.shape[-1]), self.mel, self.n_fft, self.hop)  # [n, mel, frame]
+        x = self.convolutions(x[:, None]).mean(-1).flatten(1)
+        return F.normalize(self.from_audio(x), dim=-1).reshape(*waveform.shape[:-1], -1)
 
     def tokens(self, texts: list[str]) -> torch.Tensor:
         "Return the states of words, `[n, L, D]`, zeros after the last word."

@@ -10,9 +10,10 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+# %% ../../nbs/models/published_weights.ipynb #00000004
 Network = TypeVar('Network', bound=nn.Module)
 
-# %% ../../nbs/models/published_weights.ipynb #00000004
+
 def read_published_weights(path: str | Path, description: str) -> dict[str, torch.Tensor]:
     """Read the tensors by name of a file that `torch.save` wrote.
 
