@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .base import CorpusData
+from .corpus_data import CorpusData
 from .stereo_scenes import StereoScenes
 from ..dsp.stft import stft
 from ..io.files import read_json

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..corpora.captions import label_query, text_to_bytes
 from ..corpora.manifest import Clip, ManifestError, clips_folder, read_manifest, write_manifest
-from .base import CorpusData
+from .corpus_data import CorpusData
 from .labelled_mixtures import FROZEN, LabelledCorpus, draw_labels, labelled_corpus
 from .mixtures import MixtureSettings, draw_source, freeze_mixtures, render
 from .prepared import PreparedCorpus

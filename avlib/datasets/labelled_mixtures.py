@@ -14,7 +14,7 @@ import torch
 
 from ..corpora.captions import label_query, text_to_bytes
 from ..corpora.manifest import ManifestError
-from .base import CorpusData
+from .corpus_data import CorpusData
 from .mixtures import Corpus, FrozenMixtures, MixtureSettings, draw_source, render
 from .mixtures_of_mixtures import spread_evenly
 from .prepared import PreparedCorpus

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from .base import CorpusData
+from .corpus_data import CorpusData
 from .labelled_mixtures import LabelledCorpus
 from .prepared import PreparedCorpus
 from .scene_clips import FrozenScenes, ScenePairs

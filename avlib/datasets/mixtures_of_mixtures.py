@@ -6,7 +6,7 @@ __all__ = ['DOMAINS', 'SUPERVISION', 'spread_evenly', 'reverberant_parts', 'rend
 # %% ../../nbs/datasets/mixtures_of_mixtures.ipynb #00000002
 import torch
 
-from .base import CorpusData
+from .corpus_data import CorpusData
 from .mixtures import Corpus, MixtureSettings, draw_mixture, render
 from .room_bank import RoomBank, render_in_room
 

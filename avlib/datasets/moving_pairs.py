@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .asiw_clips import AsiwClips
-from .base import CorpusData
+from .corpus_data import CorpusData
 from .moving_clips import MovingClips
 from ..io.files import read_jsonl
 

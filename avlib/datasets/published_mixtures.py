@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from ..corpora.links import read_sources
 from ..corpora.manifest import ManifestError
 from ..corpora.speech_layouts import PublishedMixture
-from .base import CorpusData
+from .corpus_data import CorpusData
 from .mixtures_of_mixtures import render_in_random_room, reverberant_parts, spread_evenly
 from .room_bank import RoomBank, render_in_room
 

@@ -22,7 +22,8 @@ def box_map(boxes: Values, size: int = 224, annotators: int = 1) -> torch.Tensor
     `boxes`: `[n, 4]` (x0, y0, x1, y1) in pixels; `annotators`: number that have to agree for the value 1.
     Raises ValueError for boxes of another shape or with NaN, and for fewer than one annotator.
     """
-    boxes = torch.atleast_2d(torch.as_tensor(boxes, dtype=torch.float64)) if len(boxes) else torch.zeros(0, 4)
+    boxes = torch.as_tensor(boxes, dtype=torch.float64)
+    boxes = torch.atleast_2d(boxes) if len(boxes) else torch.zeros(0, 4)
     if boxes.shape[-1:] != (4,) or boxes.ndim > 2 or boxes.isnan().any() or annotators < 1:
         raise ValueError(
             f'boxes must be four numbers each, and annotators 1 or more; got {boxes.tolist()}, annotators={annotators}'

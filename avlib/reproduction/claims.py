@@ -102,7 +102,7 @@ def conjunction(id: str, statement: str, paper_value: str, parts: list[Claim]) -
     verdict = _joint_verdict({part.verdict for part in parts})
     measured = [part for part in parts if part.value is not None]
     decisive = [part for part in measured if part.verdict == verdict] or measured
-    weakest = min(decisive, key=lambda part: part.value, default=parts[0])
+    weakest = min(decisive, key=lambda part: part.value or 0.0, default=parts[0])
     cause = '' if verdict == 'holds' else _joint_cause(parts, weakest)
     return replace(weakest, id=id, statement=statement, paper_value=paper_value, verdict=verdict, cause=cause)
 

@@ -127,8 +127,8 @@ def dvc_stage(stage: Stage, source: CorpusSource) -> dict:
     arguments = ' '.join(f'--{name} {value}' for name, value in stage.arguments.items())
     command = f'python -m avlib.reproduction.run nbs/{stage.notebook}.ipynb {stage.executed} {arguments}'
     matrix = {'matrix': stage.matrix} if stage.matrix else {}
-    deps = dependencies(stage, source)
-    deps = {'deps': deps} if deps else {}
+    paths = dependencies(stage, source)
+    deps = {'deps': paths} if paths else {}
     reports = [{path: {'cache': False}} for path in stage.reports]
     kept = [{stage.kept: {'persist': True}}] if stage.kept else []
     outs = [*kept, *stage.outputs, stage.executed, *reports]

@@ -51,7 +51,7 @@ def ink_outlines(ink: np.ndarray) -> list[np.ndarray]:
     from contourpy import contour_generator
 
     centre = (np.arange(-1, 9) + 0.5) / 4 - 1
-    return contour_generator(centre, centre, np.pad(ink, 1)).lines(0.5)
+    return [np.asarray(line) for line in contour_generator(centre, centre, np.pad(ink, 1)).lines(0.5)]
 
 
 def digit_drawer(digit: str, split: str) -> Callable:
