@@ -31,11 +31,9 @@ def augment_image(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor
 
 # %% ../../nbs/datasets/localization_pairs.ipynb #00000008
 class LocalizationPairs(CorpusData):
-    """Training examples `{'image' [3, S, S], 'audio' [T]}`.
+    """Training examples `{'image' [3, S, S], 'audio' [T]}` of `pairs`; `augment`: see `augment_image`.
 
-    Each of the `pairs` of a split, rendered or from videos, occurs once before any occurs again, each time in another
-    order. `augment`: see `augment_image`.
-    Raises ValueError and ManifestError as `ScenePairs` and `VideoPairs` do.
+    Each pair occurs once before any recurs, in a new order. Raises what `ScenePairs` and `VideoPairs` raise.
     """
 
     def __init__(self, pairs: Dataset, size: int, seed: int, augment: bool = True):

@@ -25,11 +25,7 @@ SPLIT_SEEDS = {'train': 0, 'valid': 1, 'test': 2}  # the rooms of the three bank
 # %% ../../nbs/datasets/prepared.ipynb #00000011
 @dataclass(frozen=True)
 class CorpusFiles(PreparedFolder):
-    """Files of a prepared corpus.
-
-    The card has `rate` in Hz, the `manifest` of a corpus of clips, numbers of clips, hours and speakers, and `rooms`.
-    Raises ManifestError, or ValueError for rooms, where a file is missing.
-    """
+    "Files of a prepared corpus; where one is missing, ManifestError is raised, or ValueError for rooms."
 
     @property
     def stereo(self) -> Path:
@@ -62,10 +58,7 @@ class CorpusFiles(PreparedFolder):
         return read_mixtures(self.folder / 'mixtures-anechoic.jsonl', split), self.rooms(split) if reverberant else None
 
     def spatialized(self, split: str, domain: str) -> list[PublishedMixture]:
-        """Return the mixtures of several channels: of the spatialized WSJ0-2mix, or of a user's stereo recordings.
-
-        Raises ManifestError where the corpus has none.
-        """
+        "Return mixtures of several channels, of WSJ0-2mix or a user's recordings; ManifestError where there are none."
         name = 'reverberant' if domain == 'reverberant' else 'spatialized'
         return read_mixtures(self.folder / f'mixtures-{name}.jsonl', split)
 

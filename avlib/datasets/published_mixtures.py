@@ -61,9 +61,8 @@ def draw_sources(
 class MixturesOfPublished(CorpusData):
     """Training examples from published mixtures: `{'sources': [mixture, source, time], 'supervised': bool}`.
 
-    `mixtures`, `rooms`: mixtures to draw from, and rooms to place them in, for supervised (True) and unsupervised
-    (False) examples; `seconds`: length of examples; `unsupervised`: share of unsupervised examples.
-    Raises ManifestError where there are fewer than two mixtures to draw from.
+    `mixtures`, `rooms`: for supervised (True) and unsupervised (False) examples. `unsupervised`: share of the latter.
+    `seconds`: length of an example. Raises ManifestError where there are fewer than two mixtures to draw from.
     """
 
     def __init__(
@@ -83,10 +82,7 @@ class MixturesOfPublished(CorpusData):
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'MixturesOfPublished':
-        """Return examples of the training split of a prepared corpus, by the settings of an experiment.
-
-        A reverberant version of the corpus takes precedence over simulated rooms.
-        """
+        "Return training examples; a reverberant version of the corpus takes precedence over simulated rooms."
         mixtures, rooms = {}, {}
         for supervised, reverberant in reverberant_parts(settings).items():
             mixtures[supervised], rooms[supervised] = prepared.mixtures('train', reverberant)

@@ -104,8 +104,7 @@ HARD_FRACTION = 0.25  # of the others
 def draw_scene_negatives(rows: list[dict], count: int, seed: int = 0) -> list[dict]:
     """Draw `count` negatives of scenes `rows`: `{'frame', 'sound', 'kind'}`, with the numbers of two scenes.
 
-    `sound` is None for noise (kind 'real').
-    Raises ValueError where there are too few scenes, or none that fits.
+    `sound` is None for noise (kind 'real'). Raises ValueError where there are too few scenes, or none that fits.
     """
     if count > len(rows):
         raise ValueError(f'{count} negatives need as many scenes; got {len(rows)}')

@@ -216,8 +216,7 @@ class AudioWriter:
 
     The suffix sets the format: `.wav` 32-bit float, `.flac` integers of `bits` (16 or 24).
     The file appears when the `with` block ends without an error.
-    Raises AudioError for another suffix, a rate or number of channels that the format doesn't support, blocks of
-    another shape, NaN, no samples, or a full disk.
+    Raises AudioError for an unsupported suffix, rate or number of channels, bad blocks, no samples, or a full disk.
     """
 
     def __init__(self, path: str | Path, rate: int, channels: int, bits: int = 24):

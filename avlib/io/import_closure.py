@@ -83,7 +83,7 @@ def source_hash(source: str) -> str:
         digest.update(token.encode('utf-8', 'surrogatepass'))
     return digest.hexdigest()
 
-
+# %% ../../nbs/io/import_closure.ipynb #00000011
 def _tokens(node: ast.AST) -> Iterator[str]:
     "Yield texts that describe a syntax tree, without docstrings and empty fields."
     yield f'({type(node).__name__}'

@@ -140,11 +140,7 @@ def cluster_bins(embedding: torch.Tensor, magnitude: torch.Tensor, s: DeepCluste
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000027
 class DeepClustering(Separator):
-    """Deep clustering as a method. Source: Seetharaman et al. 2019, section 2.3.
-
-    A batch holds `mixture [B, T]`; `labels`, the index of a source for each bin; and `confidence`, the
-    weight of that label, 0 to 1. Both are `[B, bin, frame]`, like the spectrogram.
-    """
+    "Deep clustering of batches: `mixture [B, T]`; source numbers `labels`, weights `confidence`, `[B, bin, frame]`."
 
     settings_class = DeepClusteringSettings
 

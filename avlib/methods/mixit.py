@@ -56,7 +56,7 @@ def pair_loss(
         return loss
     return torch.where(y == 0, zero_source_loss(energy(estimates), energy(mixture)[..., None], snr_max), loss)
 
-
+# %% ../../nbs/methods/mixit.ipynb #0000002a
 def pit_loss(
     references: torch.Tensor, estimates: torch.Tensor, snr_max: float = 30.0, mixture: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:

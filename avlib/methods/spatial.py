@@ -176,7 +176,7 @@ class SpatialClustering(Separator):
         masked = self(recording).masks[..., None, :, :, :] * spectrum[..., :, None, :, :]
         return istft(masked, n_fft, hop, recording.shape[-1])
 
-
+# %% ../../nbs/methods/spatial.ipynb #00000020
 def _check(stereo):
     if not stereo.is_floating_point() or stereo.ndim < 2 or stereo.shape[-2] != 2 or stereo.shape[-1] == 0:
         raise ValueError(f'spatial clustering needs two channels, [..., 2, T]; got {list(stereo.shape)} {stereo.dtype}')

@@ -23,10 +23,7 @@ EMBEDDING_SCALE = 10.0  # embedded sounds have unit length, too small for the we
 
 
 class TimbreClassifier(nn.Module):
-    """A classifier of sounds.
-
-    `classes`: labels. `embedding`: settings of the joint embedding, with its `name`, whose audio encoder is rebuilt.
-    """
+    "A classifier of sounds into `classes`; `embedding`: name and settings of the joint embedding that it resembles."
 
     def __init__(self, classes, embedding: dict):
         super().__init__()

@@ -26,7 +26,7 @@ def _mirrored(*points):
 
 SQUARE = _loop((-1, -1), (1, -1), (1, 1), (-1, 1))
 
-
+# %% ../../nbs/synthesis/shapes.ipynb #00000016
 def _disc(rng):
     return [_polar(lambda angle: 1.0)]
 
@@ -136,7 +136,7 @@ def _spiral(rng):
     outer, inner = ((radius + shift)[:, None] * direction for shift in (0.11, -0.11))
     return [np.concatenate([outer, inner[::-1]])]
 
-
+# %% ../../nbs/synthesis/shapes.ipynb #00000018
 SHAPES = {
     shape.__name__[1:]: shape
     for shape in (

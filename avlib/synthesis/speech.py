@@ -62,6 +62,8 @@ MEN = {  # natural pitch of each variant in Hz
     'max': 103,
     'travis': 104,
 }
+
+# %% ../../nbs/synthesis/speech.ipynb #00000020
 WOMEN = {
     'f1': 178,
     'Andrea': 248,
