@@ -143,7 +143,7 @@ def merge_claims(paths: Iterable[str | Path], out: str | Path) -> Path:
     "Write the claims of several files into one; return its path."
     return write_claims(out, [claim for path in paths for claim in read_claims(path)])
 
-
+# %% ../../nbs/reproduction/claims.ipynb #00000015
 def format_value(claim: Claim) -> str:
     "Return value and interval as text: `+0.42 [0.10, 0.71]`."
     if claim.value is None:

@@ -30,7 +30,7 @@ def save_figure(figure, path: str | Path) -> Path:
     plt.close(figure)
     return Path(path)
 
-
+# %% ../../nbs/reproduction/figures.ipynb #0000000a
 def spectrogram(signal: torch.Tensor, rate: int, ax, title: str = '', floor_db: float = -70.0, peak=None) -> None:
     """Draw the spectrogram of a mono `signal [time]` into `ax`.
 
@@ -51,7 +51,7 @@ def spectrogram(signal: torch.Tensor, rate: int, ax, title: str = '', floor_db: 
     ax.set_title(title, fontsize=8)
     ax.grid(False)
 
-
+# %% ../../nbs/reproduction/figures.ipynb #0000000c
 def spectrograms(rows: dict, rate: int):
     "Return a figure with one spectrogram for each `{title: signal [time]}`, on one scale, in up to four columns."
     import matplotlib.pyplot as plt
@@ -86,7 +86,7 @@ def learning_curves(logs: dict, score: str = 'validation SI-SNRi (dB)'):
     figure.tight_layout()
     return figure
 
-
+# %% ../../nbs/reproduction/figures.ipynb #0000000e
 def sweep(panels: dict, x_label: str, y_label: str):
     """Return a figure of lines with 95 % intervals, with a panel for each title.
 
@@ -109,7 +109,7 @@ def sweep(panels: dict, x_label: str, y_label: str):
     figure.tight_layout()
     return figure
 
-
+# %% ../../nbs/reproduction/figures.ipynb #00000010
 def _line(ax, label, points, row):
     "Draw line number `row` of a panel, two of one colour."
     import seaborn

@@ -26,7 +26,7 @@ EMBEDDED_SPEECH, EMBEDDED_MUSIC = 'speech', 'music'
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """What a corpus offers to the papers.
+    """The abilities of a corpus.
 
     `recordings`: files and folders that stages depend on. `labelled`: whether its clips have labels in place of
     speakers; None for the embedded corpora, which have both. `references`: whether the sources of its mixtures are
@@ -52,7 +52,7 @@ class CorpusSource:
             return False
         return self.directions if section.get('stereo') else self.references
 
-
+# %% ../../nbs/reproduction/pipeline.ipynb #00000019
 def corpus_source(root: Path, corpus: str) -> CorpusSource:
     "Return what a corpus below `data/corpora` offers. Raises SettingsError for an unknown corpus."
     if corpus == EMBEDDED_SPEECH:
@@ -99,7 +99,7 @@ def corpus_changes(section: dict, corpus: str) -> dict:
     names = (corpus, f'{corpus}-scenes', f'{corpus}-moving')
     return next((changes for name, changes in section.get('corpora', {}).items() if name in names), {})
 
-
+# %% ../../nbs/reproduction/pipeline.ipynb #0000001b
 def active_papers(params: dict, selected: dict, source: CorpusSource) -> set[str]:
     "Return the papers that have experiments in a profile, and whose needs the corpus meets."
     return {name for name, experiments in selected.items() if experiments and source.serves(name, params[name])}
@@ -152,7 +152,7 @@ def _params(stage: Stage) -> list:
     keys = [f'code.{one}', *([f'settings.{one}'] if stage.experiment else [])]
     return [*stage.settings, {INPUTS: keys}]
 
-
+# %% ../../nbs/reproduction/pipeline.ipynb #0000001d
 def inputs_stage() -> dict:
     "Return the stage that computes the hashes. It always runs."
     arguments = '--profile ${profile} --corpus ${corpus} --labelled-corpus ${labelled_corpus}'
@@ -201,7 +201,7 @@ def build_pipeline(root: Path, profile: str, corpus: str) -> dict:
     }
     return {'vars': [variables], 'stages': {'inputs': inputs_stage(), **stages, **claims}}
 
-
+# %% ../../nbs/reproduction/pipeline.ipynb #0000001f
 HEADER = '# Written by `make pipeline` from the stages in nbs/reproduction/stage_table.ipynb and from params.yaml.\n'
 
 
@@ -229,7 +229,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(_OneLine, lambda dumper, items: dumper.represent_sequence(_SEQUENCE, items, flow_style=True))
 _SEQUENCE = 'tag:yaml.org,2002:seq'
 
-
+# %% ../../nbs/reproduction/pipeline.ipynb #00000021
 def is_default(profile: str, corpus: str) -> bool:
     "Return whether this is the pipeline in the root of the repository."
     return (profile, corpus) == ('tiny', EMBEDDED_SPEECH)

@@ -63,7 +63,7 @@ def wait_for_all(running: list[subprocess.Popen], seconds: float = math.inf) -> 
         return failed[0]
     return None if None in statuses else 0
 
-
+# %% ../../nbs/reproduction/repro.ipynb #00000011
 def stop_dvc(running: list[subprocess.Popen], patience: float = 60.0) -> None:
     """Stop `dvc repro` by ending what it runs.
 
@@ -127,7 +127,7 @@ def run_waves(root: Path, path: Path, jobs: int, waves: list[Wave], hours: float
             return status
     return 0
 
-
+# %% ../../nbs/reproduction/repro.ipynb #00000013
 def is_up_to_date(root: Path, path: Path) -> bool:
     "Return whether `dvc` finds nothing to do; the stage that computes hashes has just been done."
     file = str(path.relative_to(root))
@@ -187,7 +187,7 @@ def _parse(arguments):
     parser.add_argument('--hours', type=float, default=math.inf, help=hours)
     return parser.parse_args(arguments)
 
-
+# %% ../../nbs/reproduction/repro.ipynb #00000015
 def default_jobs() -> int:
     "Return one job a core, up to 4; one in all where a GPU is there to be filled."
     import torch

@@ -33,7 +33,7 @@ def _command(process) -> list[str]:
     except psutil.Error:
         return []
 
-
+# %% ../../nbs/reproduction/run.ipynb #00000012
 PARENT = 'AVLIB_PARENT'  # variable of the environment
 
 
@@ -56,7 +56,7 @@ def parent_has_exited() -> bool:
     except psutil.NoSuchProcess:
         return True
 
-
+# %% ../../nbs/reproduction/run.ipynb #00000014
 def exit_with(processes: list, interval: float = 0.5) -> None:
     "End this process and all its children as soon as one of `processes` has ended; look every `interval` seconds."
 

@@ -59,7 +59,7 @@ def preparation_waves(pipeline: dict) -> list[Wave]:
     stages = pipeline['stages']
     return dependency_waves(stages, [name for name, stage in stages.items() if prepares_data(stage)])
 
-
+# %% ../../nbs/reproduction/schedule.ipynb #0000000e
 INITIAL = ('-embed', '-init')  # networks from which others start, in this order
 
 
@@ -95,7 +95,7 @@ def _by_seed(names: list[str], kind: str) -> list[str]:
 def _seed(name: str) -> int:
     return int(name.replace('@', '-').rpartition('-')[2])
 
-
+# %% ../../nbs/reproduction/schedule.ipynb #00000010
 def report_waves(pipeline: dict) -> list[Wave]:
     "Return the stages that read what experiments wrote: the reports, then the claims."
     stages = pipeline['stages']

@@ -81,7 +81,7 @@ def _experiment_hashes(root: Path, params: dict, stage: Stage, profile: str, cor
     hashed = {name: short_hash(settings[name]) for name in names}
     return (code, hashed) if experiment == EXPERIMENT else (code[experiment], hashed[experiment])
 
-
+# %% ../../nbs/reproduction/stage_inputs.ipynb #00000013
 def inputs_file(corpus: str, profile: str) -> str:
     "Return the path of the file of hashes, relative to the repository."
     return f'runs/{corpus}/{profile}/inputs.json'

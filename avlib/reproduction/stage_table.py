@@ -2,8 +2,9 @@
 
 # %% auto #0
 __all__ = ['SPEECH', 'LABELLED', 'STEREO', 'SCENES', 'MOVING', 'EXPERIMENT', 'SEED', 'EMBEDDING', 'UNCONDITIONAL',
-           'RESULTS_OF_TEXT_QUERIES', 'SPEECH_STAGES', 'LABELLED_STAGES', 'SCENE_STAGES', 'MOVING_STAGES', 'STAGES',
-           'REPORTS', 'data', 'runs', 'Stage', 'prepare', 'train', 'evaluate', 'evaluate_packaged', 'report']
+           'RESULTS_OF_TEXT_QUERIES', 'SPEECH_STAGES', 'LABELLED_TRAININGS', 'LABELLED_STAGES', 'SCENE_STAGES',
+           'MOVING_STAGES', 'STAGES', 'REPORTS', 'data', 'runs', 'Stage', 'prepare', 'train', 'evaluate',
+           'evaluate_packaged', 'report']
 
 # %% ../../nbs/reproduction/stage_table.ipynb #00000002
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ def runs(corpus: str, *parts: str) -> str:
     "Return a path below the folder of a corpus' runs."
     return '/'.join([f'runs/{corpus}/${{profile}}', *parts])
 
-
+# %% ../../nbs/reproduction/stage_table.ipynb #0000000f
 @dataclass(frozen=True)
 class Stage:
     """One step of the pipeline: a notebook, what it reads and what it writes.
@@ -89,7 +90,7 @@ def train(name, description, corpus, section, folder, inputs, experiment=EXPERIM
         kept=runs(corpus, folder, f'{experiment}-{SEED}'),
     )
 
-
+# %% ../../nbs/reproduction/stage_table.ipynb #00000012
 def evaluate(name, description, corpus, inputs) -> Stage:
     "Return a stage that scores the trained experiments of a paper."
     paper, run = name.partition('-')[0], f'{EXPERIMENT}-{SEED}'
@@ -127,7 +128,7 @@ def evaluate_packaged(name, corpus, experiment, model, matrix=None) -> Stage:
         needs_references=True,
     )
 
-
+# %% ../../nbs/reproduction/stage_table.ipynb #00000015
 def report(paper, corpus, inputs, folders=('train', 'results')) -> Stage:
     "Return a stage that writes the report of a paper from the results in `folders`."
     return Stage(
@@ -178,7 +179,8 @@ SPEECH_STAGES = (
     report('boot', SPEECH, (data(STEREO),)),
 )
 
-LABELLED_STAGES = (
+# %% ../../nbs/reproduction/stage_table.ipynb #00000018
+LABELLED_TRAININGS = (
     prepare(
         'bimodal-prepare',
         'clips with a label each, and frozen mixtures of them',
@@ -213,6 +215,11 @@ LABELLED_STAGES = (
         'train',
         (data(LABELLED), EMBEDDING, runs(LABELLED, 'init')),
     ),
+)
+
+# %% ../../nbs/reproduction/stage_table.ipynb #0000001b
+LABELLED_STAGES = (
+    *LABELLED_TRAININGS,
     evaluate('bimodal-evaluate', 'the best weights on the frozen test mixtures', LABELLED, (data(LABELLED),)),
     evaluate_packaged('bimodal-bundled', LABELLED, 'weak-3', '${item.model}', {'model': '${packaged_models}'}),
     train('unconditional-train', UNCONDITIONAL, LABELLED, 'unconditional', 'train', (data(LABELLED),)),
@@ -220,6 +227,7 @@ LABELLED_STAGES = (
     report('bimodal', LABELLED, (data(LABELLED),), RESULTS_OF_TEXT_QUERIES),
 )
 
+# %% ../../nbs/reproduction/stage_table.ipynb #0000001e
 SCENE_STAGES = (
     prepare(
         'slavc-prepare',
@@ -254,6 +262,7 @@ SCENE_STAGES = (
     report('slavc', SCENES, (data(LABELLED), data(SCENES)), ('init', 'train', 'results')),
 )
 
+# %% ../../nbs/reproduction/stage_table.ipynb #00000020
 MOVING_STAGES = (
     prepare(
         'asmp-prepare',

@@ -73,7 +73,7 @@ def load_model(name: str | Path, runs: str | Path = 'runs') -> tuple[torch.nn.Mo
         ) from error
     return method.eval(), card
 
-
+# %% ../../nbs/training/checkpoints.ipynb #00000019
 def read_card(path: Path) -> dict:
     """Return the card of a weights file, with today's names.
 

@@ -90,7 +90,7 @@ def _by_score(experiment):
 
     return validate
 
-
+# %% ../../nbs/training/experiments.ipynb #00000005
 def _by_loss(experiment):
     "Return a function that gives minus the mean loss on validation examples, labelled and weighted as in training."
     data = experiment.components.data.for_validation(experiment.prepared, experiment.settings, experiment.seed)

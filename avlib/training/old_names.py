@@ -41,6 +41,8 @@ SETTINGS = {  # method today -> {old setting: its name today}; a dot leads into 
     'avlib.methods.lvs:Lvs': {'guide': 'object_guidance', 'frozen': 'frozen_stages'},
     'avlib.methods.attention10k:Attention10k': {'guide': 'object_guidance', 'frozen': 'frozen_stages'},
 }
+
+# %% ../../nbs/training/old_names.ipynb #0000000c
 TENSORS = {  # method today -> {old prefix of a tensor's name: its prefix today}
     'avlib.methods.asmp:Asmp': {'names': 'class_head', 'ways': 'direction_head'},
     'avlib.methods.sound_of_pixels:SoundOfPixels': {'asked': 'condition', 'pixels': 'pixel_head'},

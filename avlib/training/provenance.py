@@ -52,7 +52,7 @@ def peak_memory_mb() -> int:
     )
     return round(kilobytes / 1024)
 
-
+# %% ../../nbs/training/provenance.ipynb #00000014
 def hardware() -> str:
     "Return the GPU's name, or the number of cores and the name of the processor."
     if torch.cuda.is_available():
@@ -68,7 +68,7 @@ def _processor():
         platform.processor() or platform.machine(),
     )
 
-
+# %% ../../nbs/training/provenance.ipynb #00000010
 def commit() -> str:
     "Return the commit of the working tree, with + where library, notebooks or settings differ; 'unknown' outside git."
     head = _git('rev-parse', '--short=12', 'HEAD')
@@ -112,7 +112,7 @@ def fingerprint(experiment: Experiment) -> str:
 def _init_sha256(experiment):
     return [file_sha256(other.folder / 'model.safetensors') for other in experiment.init_from]
 
-
+# %% ../../nbs/training/provenance.ipynb #00000012
 def model_card(experiment: Experiment) -> dict:
     "Return what the card of the trained model records about its origin."
     settings = {key: value for key, value in experiment.settings.items() if key not in ('method', 'settings')}

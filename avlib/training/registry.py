@@ -42,7 +42,7 @@ DEFAULT_SCORE = 'avlib.training.evaluator:score_separation'
 
 @dataclass(frozen=True)
 class Components:
-    "What the settings of an experiment name."
+    "The classes and functions that the settings of an experiment name."
 
     method: Any
     data: Any

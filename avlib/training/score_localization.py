@@ -53,7 +53,7 @@ def score_localization(method, example: dict) -> dict:
     }
     return scores if kind else {**scores, 'loc_acc': _hit_percent(maps['both']['iou'][AREAS.index(area)])}
 
-
+# %% ../../nbs/training/score_localization.ipynb #00000012
 def _score_map(localization_map, target, kind):
     confidences = {how: map_confidence(localization_map, how) for how in CONFIDENCES}
     if kind:

@@ -58,7 +58,7 @@ def score_moving_sdr(method, example: dict) -> dict:
     "Return only `bss_sdr` in dB of `score_moving`: enough to choose an epoch by."
     return {'bss_sdr': bss_sdr(example['sources'], _separate(method, example)).mean().item()}
 
-
+# %% ../../nbs/training/score_motion.ipynb #00000016
 def _separate(method, example):
     return method.separate(example['sources'].sum(0), visual_inputs(example))[:, 0]
 

@@ -67,7 +67,7 @@ def _grid(axes: list[dict], without: list[str]) -> dict[str, dict]:
             experiments[name] = merge({}, *(changes for _, changes in reversed(parts)))
     return experiments
 
-
+# %% ../../nbs/training/settings.ipynb #0000000c
 def select_experiments(section: dict, patterns: list[str]) -> list[str]:
     """Return the names that patterns stand for, in the order of the patterns, each once.
 

@@ -127,7 +127,7 @@ def load_state(path: Path, method, optimizer) -> dict:
     optimizer.load_state_dict(state)
     return note
 
-
+# %% ../../nbs/training/trainer.ipynb #00000025
 def resume(folder: Path, method, optimizer, identity: str) -> dict:
     """Restore the state of the run with this identity, if there is one; return its note, or that of a new run.
 
@@ -181,7 +181,7 @@ def train(method, data, validate: Callable, settings: TrainSettings, folder, car
             bar.update()
     return {**card, 'score': note['best']}
 
-
+# %% ../../nbs/training/trainer.ipynb #00000027
 def _launch(settings):
     "Return Fabric by the settings; the import stays here, so that inference needs no training library."
     from lightning_fabric import Fabric
@@ -259,7 +259,7 @@ def _finish_epoch(fabric, method, optimizer, row, note, folder, card, settings):
     fabric.barrier()
     return note
 
-
+# %% ../../nbs/training/trainer.ipynb #00000029
 def _next_note(note, epoch, score, better, patience):
     without_gain = 0 if better else note['epochs_without_gain'] + 1
     halve = bool(patience) and without_gain == patience
