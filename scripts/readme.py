@@ -1,4 +1,4 @@
-"""Write README.md from nbs/index.ipynb, and reports/README.md from the claims: python scripts/readme.py ROOT [REPORTS]."""
+"""Write README.md and reports/README.md from nbs/index.ipynb and the claims: scripts/readme.py ROOT [REPORTS]."""
 
 import os
 import posixpath

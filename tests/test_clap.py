@@ -1,4 +1,8 @@
-"""The real package laion-clap with small random weights; runs where it is installed (pip install "avlib[clap]"), which CI's environment is not: the lock file leaves that extra out."""
+"""The real package laion-clap with small random weights.
+
+It runs where that package is installed (pip install "avlib[clap]"). CI's environment lacks it: the lock file leaves the
+extra out.
+"""
 
 import json
 import os
@@ -52,12 +56,14 @@ assert found.shape == (2, 512) and torch.equal(found, clap.audio(sounds, 16000))
 found[0].sum().backward()
 assert sounds.grad[0].abs().sum() > 0 and sounds.grad[1].abs().sum() == 0
 long = .1 * torch.randn(1, 12 * 16000)
-assert torch.equal(clap.audio(long, 16000), clap.audio(long, 16000))                  # CLAP itself would take any ten seconds
+# CLAP itself would take any ten seconds
+assert torch.equal(clap.audio(long, 16000), clap.audio(long, 16000))
 import laion_clap
 official = laion_clap.CLAP_Module(enable_fusion=False, amodel='HTSAT-tiny', device='cpu')
 official.model.load_state_dict(clap.model.state_dict())
 at_48k = .1 * torch.randn(1, 48000 * 2)
-assert torch.allclose(official.get_audio_embedding_from_data(at_48k, use_tensor=True), clap.audio(at_48k, 48000), atol=1e-6)
+expected = official.get_audio_embedding_from_data(at_48k, use_tensor=True)
+assert torch.allclose(expected, clap.audio(at_48k, 48000), atol=1e-6)
 texts = ['the sound of violin', 'rain']
 assert torch.allclose(official.get_text_embedding(texts, use_tensor=True), clap.text(texts), atol=1e-6)
 assert clap.tokens(texts).shape == (2, 77, 768) and torch.isfinite(clap.tokens(texts)).all()

@@ -1,4 +1,4 @@
-"""requirements.lock is what the environment holds, nothing that is asked for is missing from it, nothing idle is in it."""
+"""requirements.lock is what the environment contains, all that is required and nothing else."""
 
 import configparser
 from importlib import metadata

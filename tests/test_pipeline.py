@@ -1,4 +1,4 @@
-"""The real pipeline at its smallest size: it runs from nothing, leaves complete results, and repeats only what changed."""
+"""The real pipeline at its smallest size: it runs from nothing, leaves whole results, and repeats only what changed."""
 
 import json
 import os
@@ -129,7 +129,7 @@ def test_ends_with_the_claims_and_where_the_reports_lie(smoke):
 
 
 def test_ledger_is_what_other_programs_expect(smoke):
-    """The fields of claims.json are a contract; every claim of the papers that is in reach of the pipeline is judged."""
+    """The fields of claims.json are a contract; every claim that the pipeline can decide is in it."""
     claims = json.loads((smoke[0] / 'reports/smoke/claims.json').read_text())
     assert CLAIMS <= {claim['id'] for claim in claims}
     for claim in claims:
@@ -164,7 +164,8 @@ def test_weights_come_with_cards(smoke):
         card = json.loads((folder / 'model.json').read_text())
         assert card['experiment'] == name and card['rate'] == 8000 and len(card['sha256']) == 64 and 'versions' in card
         assert corpus != 'music' or set(card['presence']) == {'slope', 'bias'}
-    loads = 'from avlib.training.checkpoints import load_model, trained_models\nfor name in trained_models(): load_model(name)'
+    imports = 'from avlib.training.checkpoints import load_model, trained_models'
+    loads = f'{imports}\nfor name in trained_models(): load_model(name)'
     ran = run(smoke[0], sys.executable, '-c', loads)
     assert ran.returncode == 0, ran.stderr
 
@@ -260,7 +261,7 @@ def test_a_change_of_the_data_reruns_everything(tree):
 
 
 def test_every_experiment_on_labelled_clips_takes_a_step_and_fits_what_it_starts_from(smoke, monkeypatch):
-    """The pipeline's smallest run trains two of them; the others differ in methods, losses and blocks that would first fail hours into a large profile."""
+    """The smallest run trains two of them; the others would first fail hours into a large profile."""
     monkeypatch.chdir(smoke[0])
     torch.manual_seed(0)
     params = read_params(smoke[0])
@@ -324,7 +325,7 @@ def test_a_run_that_is_cut_short_reports_what_there_is(tree):
 
 
 def test_stereo_recordings_of_ones_own_teach_a_network_for_mono(tmp_path):
-    """Nobody knows the voices in them one by one: nothing is judged, and a model comes out that separates one channel."""
+    """They have no references: nothing is evaluated, and a model comes out that separates one channel."""
     tree, rng = copy_tree(tmp_path / 'tree'), np.random.default_rng(0)
     (tmp_path / 'tapes').mkdir()
     for i in range(6):

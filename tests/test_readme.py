@@ -1,4 +1,4 @@
-"""README.md is what nbs/index.ipynb makes of the committed reports, reports/README.md lists their claims; links work."""
+"""README.md and reports/README.md are what the script makes of the committed reports, and their links work."""
 
 import re
 import subprocess

@@ -7,10 +7,8 @@ __all__ = ['OCCLUSION_SIZE', 'WALL', 'MotionSettings', 'draw_moving_scene', 'dis
 # %% ../../nbs/synthesis/moving_scenes.ipynb #00000002
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
-from ..corpora.asiw import WINDOW_FRAMES
 from ..dsp.moving_sound import Acoustics, record_moving_source
 from .motion import direction_class
 from avlib.synthesis.scenes import (
@@ -18,7 +16,6 @@ from avlib.synthesis.scenes import (
     SceneObject,
     SceneSettings,
     draw_rendered_scene,
-    render_clip,
     visible_shares,
 )
 
