@@ -193,7 +193,7 @@ def test_executed_notebooks_are_whole(smoke):
         'prepare',
         'spatialize',
         'evaluate-bundled',
-        'prepare',
+        'prepare_labelled',
         'embed-0',
         'init-start-3-0',
         'scenes',
