@@ -10,7 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ..io.files import write_json
+from ..io.files import read_json, write_json
 from ..io.import_closure import code_hash, import_closure, imported_names, module_file, source_hash
 from .stage_table import EXPERIMENT, LABELLED, SPEECH, STAGES, Stage
 from ..training.settings import all_experiments, experiment_settings, read_params, repository
@@ -88,8 +88,9 @@ def inputs_file(corpus: str, profile: str) -> str:
 
 
 def write_stage_inputs(root: Path, profile: str, corpus: str, labelled_corpus: str) -> Path:
-    "Write the file of hashes of a pipeline; return its path."
-    return write_json(root / inputs_file(corpus, profile), stage_inputs(root, profile, corpus, labelled_corpus))
+    "Write the file of hashes of a pipeline where it has changed; return its path."
+    path, hashes = root / inputs_file(corpus, profile), stage_inputs(root, profile, corpus, labelled_corpus)
+    return path if path.is_file() and read_json(path) == hashes else write_json(path, hashes)
 
 # %% ../../nbs/reproduction/stage_inputs.ipynb #0000000c
 def main(arguments: list[str] | None = None) -> None:
