@@ -20,8 +20,8 @@ PARAMS = yaml.safe_load((Path(__file__).parent.parent / 'params.yaml').read_text
 
 def planned(paper: str) -> list[tuple[str, str]]:
     """The experiments of a paper that some profile runs: (profile, name)."""
-    key, section = f'{paper}_experiments', PARAMS[paper]
-    chosen = {profile: settings.get(key, []) for profile, settings in PARAMS['profiles'].items()}
+    section = PARAMS[paper]
+    chosen = {profile: settings['experiments'].get(paper, []) for profile, settings in PARAMS['profiles'].items()}
     return [(profile, name) for profile in chosen for name in select_experiments(section, chosen[profile])]
 
 
@@ -124,8 +124,9 @@ def test_the_sweep_is_that_of_figure_2():
 
 def test_the_root_pipeline_is_the_tiny_profile():
     pipeline = yaml.safe_load((Path(__file__).parent.parent / 'dvc.yaml').read_text())
-    told = pipeline['vars'][0]
-    assert {key: told[key] for key in PARAMS['profiles']['tiny']} == PARAMS['profiles']['tiny']
+    variables, tiny = pipeline['vars'][0], PARAMS['profiles']['tiny']
+    assert variables['seeds'] == tiny['seeds']
+    assert {paper: variables[f'{paper}_experiments'] for paper in tiny['experiments']} == tiny['experiments']
 
 
 LABELLED = ('bimodal_init', 'bimodal', 'unconditional')

@@ -17,7 +17,7 @@ from avlib.reproduction.pipeline import build_pipeline
 from avlib.reproduction.schedule import stage_instances
 from avlib.training.experiment_setup import Experiment, training_data
 from avlib.training.registry import build_method
-from avlib.training.settings import read_params, select_experiments
+from avlib.training.settings import all_experiments, read_params, select_experiments
 from workbench import CLI, PIPELINE, change_settings, copy_run, copy_tree, run, write_pipeline
 
 PAPERS = {
@@ -64,7 +64,7 @@ WARM_S = 30
 
 
 def planned(tree, paper='mixit') -> list[str]:
-    return yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke'][f'{paper}_experiments']
+    return yaml.safe_load((tree / 'params.yaml').read_text())['profiles']['smoke']['experiments'][paper]
 
 
 def stages(output: str) -> set[str]:
@@ -240,9 +240,8 @@ def test_a_change_of_figures_redraws_the_report_only(tree):
 def test_a_change_of_one_experiment_reruns_that_one_only(tree):
     """Stages declare the keys they read: the other experiments' training stays."""
     name = planned(tree)[-1]
-    change_settings(
-        tree, lambda settings: settings['mixit']['experiments'].update({name: {'like': name, 'unsupervised': 0.7}})
-    )
+    changed = {**all_experiments(read_params(tree)['mixit'])[name], 'unsupervised': 0.7}
+    change_settings(tree, lambda settings: settings['mixit']['experiments'].update({name: changed}))
     assert would_run(tree) == {f'mixit-train@{name}-0', f'mixit-evaluate@{name}-0', 'claims'} | {
         f'{paper}-report' for paper in SPEECH
     }
@@ -266,7 +265,7 @@ def test_every_experiment_on_labelled_clips_takes_a_step_and_fits_what_it_starts
     torch.manual_seed(0)
     params = read_params(smoke[0])
     for paper in ('bimodal_init', 'bimodal', 'unconditional', 'slavc', 'asmp'):
-        names = select_experiments(params[paper], params['profiles']['small'][f'{paper}_experiments'])
+        names = select_experiments(params[paper], params['profiles']['small']['experiments'][paper])
         for run_ in (Experiment(paper, name, 'smoke', PAPERS.get(paper, 'music')) for name in names):
             method, data = build_method(run_.settings['method'], run_.method_settings), training_data(run_)
             loss = method.train().loss(default_collate([data[0], data[1]]))['total']

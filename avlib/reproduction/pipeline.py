@@ -76,13 +76,11 @@ def corpus_source(root: Path, corpus: str) -> CorpusSource:
 # %% ../../nbs/reproduction/pipeline.ipynb #00000007
 def selected_experiments(params: dict, profile: str, corpus: str, source: CorpusSource) -> dict[str, list[str]]:
     "Return the experiments of each section of `params.yaml` that a profile runs on a corpus."
-    chosen = choose(params['profiles'], profile, 'profile')
+    chosen = choose(params['profiles'], profile, 'profile')['experiments']
     selected = {}
-    for section, content in params.items():
-        patterns = chosen.get(f'{section}_experiments')
-        if patterns is None:
-            continue
-        names = select_experiments(content, patterns) if patterns else []
+    for section, patterns in chosen.items():
+        content = params[section]
+        names = select_experiments(content, patterns)
         excluded = corpus_changes(content, corpus).get('without', [])
         selected[section] = [
             name for name in names if name not in excluded and (source.references or _needs_no_reference(content, name))

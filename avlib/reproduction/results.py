@@ -26,7 +26,7 @@ class FinishedRuns:
         params = read_params()
         planned, section = params['profiles'][profile], params[paper]
         excluded = corpus_changes(section, corpus).get('without', [])
-        patterns = planned[f'{paper}_experiments']
+        patterns = planned['experiments'].get(paper, [])
         names = select_experiments(section, patterns) if patterns else []
         self.seeds = planned['seeds']
         self.names = [name for name in names if name not in excluded]
