@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['EMBEDDINGS', 'EMBEDDING_MODULES', 'register_embedding', 'build_embedding', 'split_words', 'hash_words',
-           'mel_spectrogram', 'SmallEmbedding']
+           'mel_spectrogram', 'AudioTower', 'TextTower', 'SmallEmbedding']
 
 # %% ../../nbs/models/joint_embedding.ipynb #00000002
 import importlib
@@ -98,9 +98,66 @@ def _convolutions(channels):
         layers.append(nn.ReLU())
     return nn.Sequential(*layers)
 
+# %% ../../nbs/models/joint_embedding.ipynb #748649dc
+class AudioTower(nn.Module):
+    """Vectors of unit length for sounds; a subclass sets the layers.
+
+    `rate`: in Hz. `n_fft`, `hop`: of the spectrogram. `mel`: filters `[n_fft // 2 + 1, mel]`.
+    `convolutions`: `[n, 1, mel, frame] -> [n, C, mel', frame']`. `from_audio`: from `C * mel'` features to E.
+    Raises ValueError for audio without samples.
+    """
+
+    rate: int
+    n_fft: int
+    hop: int
+    mel: torch.Tensor
+    convolutions: nn.Sequential
+    from_audio: nn.Linear
+
+    def audio(self, waveform: torch.Tensor, rate: int) -> torch.Tensor:
+        "Embed sounds, `[..., T] -> [..., E]`."
+        if not waveform.numel():
+            raise ValueError('there are no samples to embed')
+        x = resample(waveform, rate, self.rate)
+        x = mel_spectrogram(x.reshape(-1, x.shape[-1]), self.mel, self.n_fft, self.hop)  # [n, mel, frame]
+        x = self.convolutions(x[:, None]).mean(-1).flatten(1)
+        return F.normalize(self.from_audio(x), dim=-1).reshape(*waveform.shape[:-1], -1)
+
+# %% ../../nbs/models/joint_embedding.ipynb #1f671ea5
+class TextTower(nn.Module):
+    """Vectors of unit length for texts, and the states of their words; a subclass sets the layers.
+
+    `context`: L. `buckets`: of the hash of words. `words`: vectors of width D, for 0 (no word) and each bucket.
+    `places`: `[L, D]`, added to the words. `attention`: of D channels. `from_text`: from D to E.
+    Raises ValueError for bad texts (see `split_words`).
+    """
+
+    context: int
+    buckets: int
+    words: nn.Embedding
+    places: nn.Parameter
+    attention: AttentionBlock
+    from_text: nn.Linear
+
+    def tokens(self, texts: list[str]) -> torch.Tensor:
+        "Return the states of words, `[n, L, D]`, zeros after the last word."
+        return self._states(texts)[0]
+
+    def text(self, texts: list[str]) -> torch.Tensor:
+        "Embed texts, `[n, E]`."
+        states, counts = self._states(texts)
+        return F.normalize(self.from_text(states.sum(1) / counts), dim=-1)
+
+    def _states(self, texts):
+        "Return states `[n, L, D]` and numbers of words `[n, 1]`."
+        numbers = hash_words(texts, self.context, self.buckets).to(self.places.device)
+        x = (self.words(numbers) + self.places).mT[:, :, None]  # [n, D, 1, L]
+        present = numbers > 0
+        return self.attention(x)[:, :, 0].mT * present[..., None], present.sum(1, keepdim=True)
+
 # %% ../../nbs/models/joint_embedding.ipynb #0000000a
 @register_embedding('small')
-class SmallEmbedding(nn.Module):
+class SmallEmbedding(AudioTower, TextTower):
     """A joint embedding that a few thousand clips can train.
 
     `width`: E. `context`: L words of `token_width` D. `buckets`: of the hash of words. `rate`: in Hz. `mels`, `n_fft`,
@@ -109,7 +166,6 @@ class SmallEmbedding(nn.Module):
     """
 
     spelling_only = True
-    mel: torch.Tensor
 
     def __init__(
         self,
@@ -133,28 +189,3 @@ class SmallEmbedding(nn.Module):
         self.places = nn.Parameter(torch.zeros(context, token_width))
         self.attention = AttentionBlock(token_width, heads=4)
         self.from_text = nn.Linear(token_width, width)
-
-    def audio(self, waveform: torch.Tensor, rate: int) -> torch.Tensor:
-        "Embed sounds, `[..., T] -> [..., E]`."
-        if not waveform.numel():
-            raise ValueError('there are no samples to embed')
-        x = resample(waveform, rate, self.rate)
-        x = mel_spectrogram(x.reshape(-1, x.shape[-1]), self.mel, self.n_fft, self.hop)  # [n, mel, frame]
-        x = self.convolutions(x[:, None]).mean(-1).flatten(1)
-        return F.normalize(self.from_audio(x), dim=-1).reshape(*waveform.shape[:-1], -1)
-
-    def tokens(self, texts: list[str]) -> torch.Tensor:
-        "Return the states of words, `[n, L, D]`, zeros after the last word."
-        return self._states(texts)[0]
-
-    def text(self, texts: list[str]) -> torch.Tensor:
-        "Embed texts, `[n, E]`."
-        states, counts = self._states(texts)
-        return F.normalize(self.from_text(states.sum(1) / counts), dim=-1)
-
-    def _states(self, texts):
-        "Return states `[n, L, D]` and numbers of words `[n, 1]`."
-        numbers = hash_words(texts, self.context, self.buckets).to(self.places.device)
-        x = (self.words(numbers) + self.places).mT[:, :, None]  # [n, D, 1, L]
-        present = numbers > 0
-        return self.attention(x)[:, :, 0].mT * present[..., None], present.sum(1, keepdim=True)
