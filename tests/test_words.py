@@ -55,7 +55,7 @@ def test_exported_cells_are_short(path):
     cells = [cell for cell in json.loads(path.read_text())['cells'] if cell['cell_type'] == 'code']
     sources = [''.join(cell['source']) for cell in cells]
     lengths = [source.count('\n') + 1 for source in sources if re.match(r'#\| export\b', source)]
-    assert not [length for length in lengths if length > 60]
+    assert not [length for length in lengths if length > 40]
 
 
 def test_functions_are_short_without_being_dense():

@@ -25,11 +25,11 @@ from ..training.checkpoints import load_model
 from ..training.score_motion import mean_directions
 from .separate import source_files, write_named
 from .separate_query import file_names
-from .video_objects import STEPS, VideoFrames, read_video_objects
+from .video_objects import STEPS, VideoObjects, read_video_objects
 from .object_overlay import scale_box, write_overlay
 
 # %% ../../nbs/apps/separate_video.ipynb #00000007
-def visual_inputs(video: VideoFrames, objects: list[int], context: list[int], first: int, crop: int) -> dict:
+def visual_inputs(video: VideoObjects, objects: list[int], context: list[int], first: int, crop: int) -> dict:
     """Return the method's input for visible objects in the frame `first`, each with the same context.
 
     `objects`, `context`: indices of objects; those of the context may be out of sight. `crop`: in pixels.
@@ -46,7 +46,7 @@ def visual_inputs(video: VideoFrames, objects: list[int], context: list[int], fi
 
 # %% ../../nbs/apps/separate_video.ipynb #00000011
 def describe_objects(
-    method: Asmp, video: VideoFrames, objects: list[int], first: int, sounds: torch.Tensor, labels: list[str]
+    method: Asmp, video: VideoObjects, objects: list[int], first: int, sounds: torch.Tensor, labels: list[str]
 ) -> list[dict]:
     """Return `time`, `box`, `agreement` and the direction by sound for visible objects of a window, a row each.
 
@@ -77,7 +77,7 @@ def _directions(method, sounds):
     ]
 
 
-def object_displacements(video: VideoFrames, objects: list[int], first: int, flow: Callable) -> list[list[float]]:
+def object_displacements(video: VideoObjects, objects: list[int], first: int, flow: Callable) -> list[list[float]]:
     "Return the displacement `[3]` of visible objects over the window that begins with the frame `first`."
     last, size = first + 2 * STEPS, video.frames.shape[-1]
     boxes = torch.stack(video.boxes(objects, first))
@@ -95,7 +95,7 @@ class ObjectSeparator:
     not visible. `visible`: the chosen objects that were visible at the beginning of a window.
     """
 
-    def __init__(self, method: Asmp, video: VideoFrames, chosen: list[int], data: dict, flow: Callable):
+    def __init__(self, method: Asmp, video: VideoObjects, chosen: list[int], data: dict, flow: Callable):
         self.method, self.video, self.chosen, self.data, self.flow = method, video, chosen, data, flow
         self.context = [index for index in range(len(video.objects)) if index not in chosen]
         self.moments: list[list] = []
