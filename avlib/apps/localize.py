@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['MAP_COLOUR', 'BATCH', 'SILENT_DB', 'upsample_map', 'mask_boxes', 'overlay', 'Recording', 'read_recording',
-           'Localization', 'localize_recording', 'write_localization', 'write_png', 'localize_file']
+           'Localization', 'localize_recording', 'write_localization', 'localize_file']
 
 # %% ../../nbs/apps/localize.ipynb #00000002
 from collections.abc import Iterable, Iterator
@@ -16,11 +16,9 @@ from torch.nn import functional as F
 
 from ..io.audio import read_audio
 from ..io.files import atomic_path, write_json
+from ..io.pictures import IMAGE_SUFFIXES, MediaError, read_image, write_png
 from avlib.io.video import (
-    IMAGE_SUFFIXES,
-    MediaError,
     resize_frame,
-    read_image,
     crop_sound,
     video_frames,
     video_info,
@@ -190,14 +188,6 @@ def _overlays(recording, localization, moments) -> Iterator[torch.Tensor]:
     ):
         heat = (upsample_map(localization_map, frame.shape[1:]) - low) / (high - low).clamp_min(1e-9)
         yield overlay(frame, torch.zeros_like(heat) if silent else heat.clamp(0, 1), row['boxes'])
-
-
-def write_png(path: Path, image: torch.Tensor) -> None:
-    "Write an image `[3, H, W]` from 0 to 1."
-    from PIL import Image
-
-    with atomic_path(path) as temporary:
-        Image.fromarray((255 * image).round().to(torch.uint8).permute(1, 2, 0).numpy()).save(temporary)
 
 # %% ../../nbs/apps/localize.ipynb #00000016
 def localize_file(

@@ -17,7 +17,8 @@ from .manifest import Clip, ManifestError, write_manifest
 from .splits import split_names
 from ..io.audio import AUDIO_SUFFIXES, audio_info
 from ..io.files import write_json
-from ..io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from ..io.pictures import IMAGE_SUFFIXES
+from ..io.video import VIDEO_SUFFIXES
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000005
 def _visible_files(root: str | Path) -> list[Path]:

@@ -20,7 +20,8 @@ from ..dsp.mixing import level_db, set_level
 from ..dsp.resample import resample
 from ..io.audio import read_audio
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
-from ..io.video import IMAGE_SUFFIXES, crop_sound, read_image, resize_frame, video_frames, video_info, video_sound
+from ..io.pictures import IMAGE_SUFFIXES, read_image
+from ..io.video import crop_sound, resize_frame, video_frames, video_info, video_sound
 
 # %% ../../nbs/datasets/video_pairs.ipynb #00000005
 class VideoPairs(Dataset):
