@@ -9,8 +9,9 @@ import yaml
 
 from avlib.reproduction.pipeline import pipeline_text
 from avlib.reproduction.schedule import stage_instances
-from avlib.reproduction.stage_inputs import CLASSES, notebook_code, stage_files, stage_inputs
+from avlib.reproduction.stage_inputs import notebook_code, stage_files, stage_inputs
 from avlib.reproduction.stage_table import STAGES
+from avlib.training.registry import component_names
 from avlib.training.settings import all_experiments, experiment_settings, read_params
 
 ROOT = Path(__file__).parent.parent
@@ -104,8 +105,7 @@ def test_settings_make_the_experiments_that_use_them_stale(copy):
 
 def test_classes_that_settings_name_exist():
     sections = [section for section in PARAMS.values() if 'paper' in section]
-    named = {section['paper'][key] for section in sections for key in CLASSES if key in section['paper']}
-    for name in named:
+    for name in {name for section in sections for name in component_names(section['paper']).values()}:
         module, _, attribute = name.partition(':')
         source = (ROOT / f'{module.replace(".", "/")}.py').read_text()
         assert f'class {attribute}' in source or f'def {attribute}' in source, name
