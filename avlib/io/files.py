@@ -22,7 +22,7 @@ def temporary_name(name: str, longest: int = 100) -> str:
     stem = os.fsencode(path.stem)[:room].decode('utf-8', 'ignore')
     return f'.{stem}.{unique}{suffix}'
 
-
+# %% ../../nbs/io/files.ipynb #58aa246f
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it when the block raises.
@@ -116,7 +116,7 @@ def read_jsonl(path: str | Path) -> list:
         _decode(f'{path}, row {i}', line, 'mend or delete that row') for i, line in enumerate(lines, 1) if line.strip()
     ]
 
-
+# %% ../../nbs/io/files.ipynb #b74aabd8
 def append_jsonl(path: str | Path, row: Any) -> Path:
     """Add one row to a JSON Lines log, which is created if needed.
 

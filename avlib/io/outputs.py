@@ -46,7 +46,7 @@ def _existing(folder: Path) -> Path:
     "Return the folder, or the nearest one above it that exists."
     return next(path for path in (folder, *folder.parents, Path('.')) if path.exists())
 
-
+# %% ../../nbs/io/outputs.ipynb #70590a3b
 def check_name(path: str | Path) -> None:
     "Check the name of a file to write. Raises OutputError where it is too long or not UTF-8."
     path = Path(path)
@@ -72,7 +72,7 @@ def check_outputs(paths: Iterable[str | Path], inputs: Iterable[str | Path] = ()
     if not overwrite:
         _check_twins(outputs)
 
-
+# %% ../../nbs/io/outputs.ipynb #5deaff90
 def _check_distinct(paths: list[Path]) -> None:
     for (folder, _), count in Counter((path.parent, _folded(path.name)) for path in paths).items():
         if count > 1:
@@ -145,7 +145,7 @@ def new_files(
             raise
         _give_names(temporaries, outputs, overwrite)
 
-
+# %% ../../nbs/io/outputs.ipynb #2807d288
 @contextmanager
 def _made_folder(folder: Path) -> Iterator[None]:
     "Make a folder; remove it where the block raises and leaves it empty."
