@@ -5,18 +5,16 @@ __all__ = ['SeparateChannels', 'SUFFIXES', 'WINDOW_S', 'HOP_S', 'BLOCK_S', 'sepa
            'source_files', 'write_loudest', 'write_named', 'separated_blocks', 'separate_file']
 
 # %% ../../nbs/apps/separate.ipynb #00000002
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..io.audio import AudioError, AudioInfo, AudioWriter, audio_info, read_blocks
+from ..io.outputs import check_name, check_outputs, new_files
 from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
 from ..methods.base import Separator
@@ -44,34 +42,49 @@ SUFFIXES = ('.wav', '.flac')
 
 
 class SourceFiles(NamedTuple):
-    "Files `folder/STEM-NAME.wav` for the sources of a recording, with its rate in Hz and its number of channels."
+    """Files `folder/STEM-NAME.wav` for the sources of a recording, with its rate in Hz and its number of channels.
+
+    `inputs`: files that are read, which no source replaces. `overwrite`: replace other files of these names.
+    """
 
     folder: Path
     stem: str
     suffix: str
     rate: int
     channels: int
+    inputs: tuple = ()
+    overwrite: bool = False
 
-    def file_name(self, source: str | int) -> str:
-        "Return the name of the file of a source, by its name or rank."
-        return f'{self.stem}-{source}{self.suffix}'
+    def paths(self, sources: Iterable[str | int]) -> list[Path]:
+        "Return the files of sources, by their names or ranks."
+        return [self.folder / f'{self.stem}-{source}{self.suffix}' for source in sources]
+
+    def check(self, sources: Iterable[str | int]) -> None:
+        "Check that the files of sources can be written; raise OutputError otherwise (see `check_outputs`)."
+        check_outputs(self.paths(sources), self.inputs, self.overwrite)
 
 
 def source_files(
-    recording: str | Path, out: str | Path, suffix: str | None = None, info: AudioInfo | None = None
+    recording: str | Path,
+    out: str | Path,
+    suffix: str | None = None,
+    info: AudioInfo | None = None,
+    overwrite: bool = False,
 ) -> SourceFiles:
     """Return where the sources of a recording go: into the folder `out`.
 
     `suffix`: '.wav' or '.flac' (default: the recording's, '.wav' for other formats); `info`: rate and channels
-    (default: those of the file).
-    Raises AudioError for a file that can't be read and where `out` is a file, ValueError for another suffix.
+    (default: those of the file); `overwrite`: replace files that exist.
+    Raises AudioError for a file that can't be read and where `out` is a file, ValueError for another suffix, and
+    OutputError for a name that isn't UTF-8.
     """
     recording, out = Path(recording), Path(out)
+    check_name(recording)
     info = info or audio_info(recording)
     suffix = _output_suffix(recording, suffix)
     if out.is_file():
         raise AudioError(f'{out}: is a file; give a folder for the sources')
-    return SourceFiles(out, recording.stem, suffix, info.rate, info.channels)
+    return SourceFiles(out, recording.stem, suffix, info.rate, info.channels, (recording,), overwrite)
 
 # %% ../../nbs/apps/separate.ipynb #00000018
 def _output_suffix(recording, suffix):
@@ -87,45 +100,39 @@ def write_loudest(blocks: Iterable[torch.Tensor], files: SourceFiles, outputs: i
     """Write the `keep` loudest of sources to `STEM-1.wav`, `STEM-2.wav`, …, loudest first; return the paths.
 
     `blocks`: estimates `[channel, output, n]`, one block after another.
+    Raises OutputError where one of the files exists (see `SourceFiles`).
     """
-    with _written(blocks, files, outputs) as (parts, energy):
-        order = energy.argsort(descending=True)[:keep].tolist()
-        return [parts[index].replace(files.folder / files.file_name(rank)) for rank, index in enumerate(order, start=1)]
+    paths = files.paths(range(1, keep + 1))
+    with new_files(paths, files.inputs, files.overwrite) as temporaries:
+        parts = [temporaries[0].with_name(f'{output}{files.suffix}') for output in range(outputs)]
+        energy = _write_parts(blocks, files, parts)
+        for output, temporary in zip(energy.argsort(descending=True)[:keep].tolist(), temporaries, strict=True):
+            parts[output].replace(temporary)
+    return paths
 
 
 def write_named(blocks: Iterable[torch.Tensor], files: SourceFiles, names: list[str]) -> list[Path]:
     """Write sources to `STEM-NAME.wav`, in the order of `names`; return the paths.
 
     `blocks`: estimates `[channel, output, n]`, one block after another.
+    Raises OutputError where one of the files exists (see `SourceFiles`).
     """
-    with _written(blocks, files, len(names)) as (parts, _):
-        return [part.replace(files.folder / files.file_name(name)) for part, name in zip(parts, names, strict=True)]
+    paths = files.paths(names)
+    with new_files(paths, files.inputs, files.overwrite) as temporaries:
+        _write_parts(blocks, files, temporaries)
+    return paths
 
 
-@contextmanager
-def _written(blocks, files, outputs):
-    "Write all outputs to a hidden folder; give their paths there and their energies."
-    files.folder.mkdir(parents=True, exist_ok=True)
-    energy = torch.zeros(outputs, dtype=torch.float64)
-    with _hidden_folder(files.folder) as folder:
-        parts = [folder / files.file_name(i + 1) for i in range(outputs)]
-        with ExitStack() as stack:
-            writers = [stack.enter_context(AudioWriter(part, files.rate, files.channels)) for part in parts]
-            for block in blocks:
-                energy += block.double().square().sum((0, 2))
-                for writer, source in zip(writers, block.unbind(1), strict=True):
-                    writer.write(source)
-        yield parts, energy
-
-# %% ../../nbs/apps/separate.ipynb #00000013
-@contextmanager
-def _hidden_folder(out):
-    "Make a hidden folder in `out`, removed at the end; remove those of killed calls first, whose locks are free."
-    for lock in out.glob('.separating-*/lock'):
-        with suppress(Timeout), FileLock(lock, blocking=False):
-            shutil.rmtree(lock.parent, ignore_errors=True)
-    with TemporaryDirectory(dir=out, prefix='.separating-') as folder, FileLock(Path(folder) / 'lock'):
-        yield Path(folder)
+def _write_parts(blocks, files, parts):
+    "Write each output to its file; return the energies of the outputs."
+    energy = torch.zeros(len(parts), dtype=torch.float64)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(AudioWriter(part, files.rate, files.channels)) for part in parts]
+        for block in blocks:
+            energy += block.double().square().sum((0, 2))
+            for writer, source in zip(writers, block.unbind(1), strict=True):
+                writer.write(source)
+    return energy
 
 # %% ../../nbs/apps/separate.ipynb #00000015
 WINDOW_S, HOP_S, BLOCK_S = 8.0, 6.0, 10.0
@@ -183,15 +190,17 @@ def separate_file(
     suffix: str | None = None,
     runs: str | Path = 'runs',
     progress: bool = True,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Separate an audio file into `out/STEM-1.wav`, `STEM-2.wav`, …, loudest first; return the paths.
 
-    Nothing is written unless all of it is.
+    Nothing is written unless all of it is. `overwrite`: replace files of these names.
     `model`: a name or path (see `load_model`). `sources`: how many to keep (default: all outputs of the model).
     `suffix`: '.wav' or '.flac' (default: the input's, '.wav' for other formats).
-    Raises AudioError and CheckpointError for bad files, ValueError for more sources than the model has.
+    Raises AudioError and CheckpointError for bad files, ValueError for more sources than the model has, OutputError
+    where a file exists.
     """
-    files = source_files(path, out, suffix)
+    files = source_files(path, out, suffix, overwrite=overwrite)
     method, card = load_model(model, runs)
     if not isinstance(method, Separator):
         raise ValueError(f'model: "{model}" does not separate without a query; give --query, or another model')
