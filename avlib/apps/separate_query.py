@@ -145,19 +145,22 @@ def separate_by_query(
     suffix: str | None = None,
     runs: str | Path = 'runs',
     progress: bool = True,
+    overwrite: bool = False,
 ) -> tuple[list[Path], str]:
     """Separate an audio file into `out/STEM-QUERY.wav` for each query, and with `rest` `STEM-rest.wav`.
 
     Returns the paths and a report, a line for each query (see `session_report`).
     `model`: a name or path (see `load_model`) of a model that was trained on queries.
+    `overwrite`: replace files of these names.
     Raises ValueError for another model, without queries, and for a query without words; AudioError and
-    CheckpointError for bad files.
+    CheckpointError for bad files; OutputError where a file exists.
     """
-    files = source_files(path, out, suffix)
+    files = source_files(path, out, suffix, overwrite=overwrite)
     queries = [queries] if isinstance(queries, str) else list(queries)
     if not queries:
         raise ValueError('queries: got none; say what to separate: --query "the sound of violin"')
     names = file_names(queries, rest)
+    files.check(names)
     method, card = _load_query_separator(model, runs)
     session = QuerySession(method, queries, card)
     with separated_blocks(path, session.separate_channels, card['rate'], True, rest, progress) as blocks:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..io.audio import AudioError, AudioInfo, audio_info, read_blocks
+from ..io.outputs import check_name
 from ..dsp.resample import resample
 from ..methods.spatial import SpatialClustering
 from ..training.checkpoints import CheckpointError, load_model
@@ -49,16 +50,18 @@ def separate_by_direction(
     cue: str = 'delay',
     microphone_distance: float = MICROPHONE_DISTANCE_CM,
     progress: bool = True,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Separate a stereo file into `out/STEM-1.wav`, `STEM-2.wav`, …, as `separate_file` does, without a model.
 
     `sources`: how many to look for (default: 2). `cue`: 'delay' or 'phase'.
-    `microphone_distance`: the largest distance of the microphones in cm.
+    `microphone_distance`: the largest distance of the microphones in cm. `overwrite`: replace files of these names.
     Raises AudioError where the file hasn't two channels, ValueError for fewer than 2 sources, another cue or a
-    distance that isn't positive.
+    distance that isn't positive, OutputError where a file exists.
     """
+    check_name(path)
     info = _stereo_info(path)
-    files = source_files(path, out, suffix)
+    files = source_files(path, out, suffix, overwrite=overwrite)
     method = clustering_method(info.rate, 2 if sources is None else sources, cue, microphone_distance)
     outputs = method.settings.sources
     with separated_blocks(path, method.separate_channels, info.rate, progress=progress) as blocks:
@@ -115,20 +118,24 @@ def separate_by_ensemble(
     switch: float | None = None,
     runs: str | Path = 'runs',
     progress: bool = True,
+    overwrite: bool = False,
 ) -> tuple[list[Path], str]:
     """Separate a stereo file by direction where that is confident, else by `model` (see `load_model`).
 
     Returns the paths, and a line on which method was taken.
     `switch`: the confidence, 0 to 1, above which directions are taken (default: that of `switch_confidence`).
+    `overwrite`: replace files of these names.
     Raises ValueError for a switch outside 0 to 1, and as `switch_confidence`, `separate_file` and
     `separate_by_direction` do.
     """
+    source_files(path, out, suffix, overwrite=overwrite).check(range(1, (sources or 2) + 1))
     confidence = recording_confidence(path, cue, microphone_distance)
     switch = switch_confidence(model, cue, runs) if switch is None else switch
     if not 0 <= switch <= 1:
         raise ValueError(f'--switch: got {switch}; expected a confidence from 0 to 1')
     summary = f'mean confidence {confidence:.4f}, switched at {switch:.4f}'
     if confidence > switch:
-        paths = separate_by_direction(path, out, sources, suffix, cue, microphone_distance, progress)
+        paths = separate_by_direction(path, out, sources, suffix, cue, microphone_distance, progress, overwrite)
         return paths, f'by direction ({summary})'
-    return separate_file(path, model, out, sources, suffix, runs, progress), f'by the model {model} ({summary})'
+    paths = separate_file(path, model, out, sources, suffix, runs, progress, overwrite)
+    return paths, f'by the model {model} ({summary})'
