@@ -13,10 +13,12 @@ from pathlib import Path
 
 import torch
 
-from ..io.audio import read_audio
-from .speech_layouts import PublishedMixture, libri2mix, librispeech, stereo_folder, subfolder, wsj0_2mix
-from ..io.files import read_json, read_jsonl, write_json, write_jsonl
+from .find_files import LeftOut, check_names
 from .manifest import ManifestError
+from .speech_layouts import PublishedMixture, libri2mix, librispeech, subfolder, wsj0_2mix
+from .stereo_folder import stereo_folder
+from ..io.audio import read_audio
+from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 
 # %% ../../nbs/corpora/links.ipynb #00000005
 LAYOUTS: dict[str, Callable[..., list]] = {
@@ -32,7 +34,8 @@ def _check_link(kind: str, root: str, options: dict) -> None:
         raise ManifestError(f'a corpus to link is one of {", ".join(LAYOUTS)}; got "{kind}"')
     if not isinstance(root, str) or not isinstance(options, dict):
         raise ManifestError(f'a link needs a folder "root" and named "options"; got {root!r} and {options!r}')
-    allowed = list(inspect.signature(LAYOUTS[kind]).parameters)[1:]
+    parameters = inspect.signature(LAYOUTS[kind]).parameters
+    allowed = [name for name in list(parameters)[1:] if name != 'left_out']
     if unknown := [str(name) for name in options if name not in allowed]:
         raise ManifestError(f'{kind} has no option {", ".join(unknown)}; there is {", ".join(allowed)}')
 
@@ -92,7 +95,7 @@ class Link:
         return str(subfolder(self.root, 'LibriSpeech'))
 
     def items(self, **options) -> list:
-        "List its mixtures (`PublishedMixture`) or clips (`Clip`); `options` replace those of the link."
+        "List its mixtures (`PublishedMixture`) or clips (`Clip`); `options` of the layout replace those of the link."
         return LAYOUTS[self.kind](self.root, **{**self.options, **options})
 
 # %% ../../nbs/corpora/links.ipynb #0000000f
@@ -108,18 +111,27 @@ def spatialized_mixtures(link: Link, room: str) -> list[PublishedMixture]:
     return link.items(room=room)
 
 # %% ../../nbs/corpora/links.ipynb #00000011
-def link_corpus(kind: str, root: str | Path, corpora: str | Path = 'data/corpora', **options) -> tuple[Link, list]:
+def link_corpus(
+    kind: str,
+    root: str | Path,
+    corpora: str | Path = 'data/corpora',
+    *,
+    left_out: LeftOut | None = None,
+    **options,
+) -> tuple[Link, list]:
     """Check a published corpus and write `corpora/NAME/link.json`; return the link and its mixtures or clips.
 
-    Raises ManifestError where the link exists, and as the layout does.
+    `options`: those of the layout; `left_out` records the files that are left out.
+    Raises ManifestError where the link exists, the name of `root` is not UTF-8, and as the layout does.
     """
+    check_names([Path(root).resolve()])
     link = Link(kind, str(Path(root).resolve()), options)
     folder = Path(corpora) / link.name
     if folder.exists():
         raise ManifestError(
             f'{folder} exists; remove it to link the corpus again, or, where this is another one, rename its folder'
         )
-    items = link.items()
+    items = link.items(left_out=left_out)
     write_json(folder / 'link.json', asdict(link))
     return link, items
 
