@@ -147,7 +147,7 @@ def main_words(label: str) -> list[str]:
 def name_index(labels: Iterable[str]) -> dict[str, tuple[tuple[str, ...], bool]]:
     "Return for each spelling of a name the labels that it stands for, and whether it is a relative of theirs."
     labels = list(labels)
-    index = {}
+    index: dict[str, tuple[tuple[str, ...], bool]] = {}
     for names, relative in ((_labels, False), (_main_words, False), (_synonyms, False), (_relatives, True)):
         for spelling, found in names(labels).items():
             index.setdefault(spelling, (tuple(dict.fromkeys(found)), relative))

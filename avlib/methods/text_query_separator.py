@@ -5,14 +5,14 @@ __all__ = ['MAX_TEXTS', 'TextQuerySettings', 'EmbeddedTexts', 'unit_magnitude', 
            'TextQuerySeparator', 'CalibratedQuerySeparator']
 
 # %% ../../nbs/methods/text_query_separator.ipynb #00000002
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
 import torch
 
 from ..dsp.stft import istft, stft
 from .base import QuerySeparator
-from .presence import fit_presence, presence
+from .presence import draw_mixtures, fit_presence, presence
 from ..models.joint_embedding import build_embedding
 from ..models.unet import ConditionalUNet
 
@@ -182,15 +182,27 @@ class CalibratedQuerySeparator(TextQuerySeparator):
         return presence(self.cosines(mixtures, texts), fit)
 
     def calibrate(self, examples) -> dict:
-        """Return `{'presence': …}` for the model's card: the fit of `fit_presence` on validation examples.
+        """Return `{'presence': …}` for the model's card: the fit of `fit_presence` on mixtures of validation sounds.
 
-        An example holds `sources [source, T]` and their `queries`. Empty where every name is in every mixture.
+        An example holds `sources [source, T]` and their `queries`. The sources of all examples are mixed anew, one to
+        six at a time (see `draw_mixtures`). Empty where every name is in every example.
         """
         names = sorted(set().union(*(example['queries'] for example in examples)) - {''})
-        present = torch.tensor([[name in example['queries'] for name in names] for example in examples])
-        if present.all():
+        if all(name in example['queries'] for name in names for example in examples):
             return {}
+        cosines, present = [], []
         with torch.inference_mode():
-            mixtures = (example['sources'].sum(0).to(self.weight.device) for example in examples)
-            cosines = torch.stack([self.cosines(mixture, names) for mixture in mixtures])
-        return {'presence': fit_presence(cosines.flatten(), present.flatten())}
+            for mixture, drawn in draw_mixtures(_sounds_by_query(examples)):
+                cosines.append(self.cosines(mixture.to(self.weight.device), names))
+                present.append(torch.tensor([name in drawn for name in names]))
+        return {'presence': fit_presence(torch.cat(cosines), torch.cat(present))}
+
+
+def _sounds_by_query(examples):
+    "Return the sources of examples by their queries, without those that are silent or have no query."
+    sounds = defaultdict(list)
+    for example in examples:
+        for query, source in zip(example['queries'], example['sources'], strict=False):
+            if query and source.any():
+                sounds[query].append(source)
+    return sounds
