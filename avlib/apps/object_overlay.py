@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..io.optional_packages import require
+from ..io.outputs import new_files
 from ..io.video import VideoInfo, video_frames, write_video
 
 # %% ../../nbs/apps/object_overlay.ipynb #00000005
@@ -36,10 +38,9 @@ def draw_objects(frame: torch.Tensor, time: float, objects: list[dict], hold: fl
     `objects`: rows with a `name` and `moments`; each moment holds for `hold` s, and has a `time`, a `box`, a
     `displacement`, the `level` of the sound in dB beside the mixture, and possibly its `mean_direction`.
     """
-    from PIL import Image, ImageDraw
-
-    picture = Image.fromarray((255 * frame).round().byte().permute(1, 2, 0).numpy())
-    pen = ImageDraw.Draw(picture)
+    pixels = (255 * frame).round().byte().permute(1, 2, 0).numpy()
+    picture = require('PIL.Image', 'vision').fromarray(pixels)
+    pen = require('PIL.ImageDraw', 'vision').Draw(picture)
     for row in objects:
         moment = moment_at(row['moments'], time, hold)
         if moment:
@@ -69,14 +70,25 @@ def _draw_object(pen, name, moment, frame_size):
 
 # %% ../../nbs/apps/object_overlay.ipynb #0000000c
 def write_overlay(
-    path: Path, video: str | Path, info: VideoInfo, objects: list[dict], hold: float, sound: torch.Tensor, rate: int
+    path: Path,
+    video: str | Path,
+    info: VideoInfo,
+    objects: list[dict],
+    hold: float,
+    sound: torch.Tensor,
+    rate: int,
+    overwrite: bool = False,
 ) -> Path:
-    "Write a video with its objects drawn over it and with its `sound [T]` to `path` (.mp4), frame by frame."
+    """Write a video with its objects drawn over it and with its `sound [T]` to `path` (.mp4), frame by frame.
+
+    Raises OutputError where `path` is the video, or exists, unless `overwrite`.
+    """
     times = np.arange(0, max(info.seconds - 1e-6, 1e-6), 1 / info.fps).tolist()
 
     def overlays() -> Iterator[torch.Tensor]:
         for time, frame in zip(times, video_frames(video, times), strict=True):
             yield draw_objects(frame, time, objects, hold)
 
-    write_video(path, overlays(), info.fps, sound, rate)
+    with new_files([path], [video], overwrite) as [temporary]:
+        write_video(temporary, overlays(), info.fps, sound, rate)
     return path

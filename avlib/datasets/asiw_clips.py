@@ -15,6 +15,7 @@ from .moving_clips import draw_pairs
 from ..dsp.mixing import level_db
 from ..dsp.resample import resample
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
+from ..io.optional_packages import require
 from ..io.video import MediaError, video_sound
 from ..synthesis.motion import STILL_THRESHOLDS, direction_class
 
@@ -139,8 +140,7 @@ class AsiwClips(Dataset):
 # %% ../../nbs/datasets/asiw_clips.ipynb #00000012
 def read_features(root: str | Path, row: dict) -> torch.Tensor:
     "Return the features `[N, D]` of the nodes of a row. Raises MediaError where they can't be read."
-    import h5py
-
+    h5py = require('h5py', 'vision')
     folder = video_folder(root, 'Extracted_Frames', row['video'])
     path = Path(folder or root) / 'Image_feature_20obj.h5'
     try:

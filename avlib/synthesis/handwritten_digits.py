@@ -9,6 +9,8 @@ from functools import cache
 
 import numpy as np
 
+from ..io.optional_packages import require
+
 # %% ../../nbs/synthesis/handwritten_digits.ipynb #00000005
 DIGITS = {
     '0': 'zero',
@@ -48,8 +50,7 @@ def load_ink(split: str) -> dict[str, np.ndarray]:
 
 def ink_outlines(ink: np.ndarray) -> list[np.ndarray]:
     "Return loops `[n, 2]` (x to the right, y down) around ink `[8, 8]` above one half; the pixels span -1 to 1."
-    from contourpy import contour_generator
-
+    contour_generator = require('contourpy', 'pipeline').contour_generator
     centre = (np.arange(-1, 9) + 0.5) / 4 - 1
     return [np.asarray(line) for line in contour_generator(centre, centre, np.pad(ink, 1)).lines(0.5)]
 

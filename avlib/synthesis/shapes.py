@@ -8,6 +8,8 @@ import colorsys
 
 import numpy as np
 
+from ..io.optional_packages import require
+
 # %% ../../nbs/synthesis/shapes.ipynb #00000005
 def _polar(radius, n: int = 60):
     "Return a loop of n points by their radius at each angle, clockwise from the top."
@@ -170,8 +172,7 @@ def inside_loops(loops: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.nd
 
     `x`, `y` and the mask have the same shape. Points outside the loops' bounds are left out of the count.
     """
-    from skimage.measure import points_in_poly
-
+    points_in_poly = require('skimage.measure', 'vision').points_in_poly
     (left, top), (right, bottom) = np.concatenate(loops).min(0), np.concatenate(loops).max(0)
     near = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
     inside, points = np.zeros(np.shape(x), dtype=bool), np.stack([x[near], y[near]], 1)

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
+from ..io.optional_packages import require
+
 # %% ../../nbs/training/settings.ipynb #00000005
 class SettingsError(ValueError):
     "A setting that is missing or wrong; the message names the key and the choices."
@@ -42,8 +44,7 @@ def choose(settings: dict, key: str, what: str):
 # %% ../../nbs/training/settings.ipynb #00000009
 def read_params(root: Path | None = None) -> dict:
     "Return the content of `params.yaml`, from `root` or the repository around the working folder."
-    import yaml
-
+    yaml = require('yaml', 'train')
     loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fast, where libyaml is installed
     return yaml.load(((root or repository()) / 'params.yaml').read_text(encoding='utf-8'), loader)
 

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from ..io.files import append_jsonl, write_jsonl
 from ..io.memory import reuse_memory
+from ..io.optional_packages import require
 from ..io.tensor_store import write_tensors
 from .checkpoints import CheckpointError, load_tensors, save_model
 
@@ -184,8 +185,7 @@ def train(method, data, validate: Callable, settings: TrainSettings, folder, car
 # %% ../../nbs/training/trainer.ipynb #00000027
 def _launch(settings):
     "Return Fabric by the settings; the import stays here, so that inference needs no training library."
-    from lightning_fabric import Fabric
-
+    Fabric = require('lightning_fabric', 'train').Fabric
     strategy = 'ddp' if settings.devices > 1 else 'auto'
     fabric = Fabric(
         accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision, strategy=strategy
