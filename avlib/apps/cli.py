@@ -2,11 +2,12 @@
 
 # %% auto #0
 __all__ = ['app', 'QUERY_MODEL', 'OBJECT_MODEL', 'LOCALIZATION_MODEL', 'METHODS', 'Output', 'Mixture', 'ModelName', 'Queries',
-           'Rest', 'MethodName', 'Sources', 'Suffix', 'Cue', 'MicrophoneDistance', 'Switch', 'Objects', 'Boxes',
+           'Rest', 'Gate', 'MethodName', 'Sources', 'Suffix', 'Cue', 'MicrophoneDistance', 'Switch', 'Objects', 'Boxes',
            'Detector', 'Depth', 'Flow', 'separate', 'localize', 'models', 'main']
 
 # %% ../../nbs/apps/cli.ipynb #00000002
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,7 @@ Queries = Annotated[
     typer.Option(help='Name of a sound to separate, such as "the sound of violin"; may be repeated, a file each.'),
 ]
 Rest = Annotated[bool, typer.Option('--rest', help='With --query: also write what the queries leave.')]
+Gate = Annotated[bool, typer.Option('--gate', help='With --query: scale by the probability that the sound is present.')]
 MethodName = Annotated[
     str,
     typer.Option(
@@ -105,6 +107,7 @@ def separate(
     model: ModelName = '',
     query: Queries = None,
     rest: Rest = False,
+    gate: Gate = False,
     method: MethodName = 'model',
     sources: Sources = None,
     suffix: Suffix = None,
@@ -121,24 +124,28 @@ def separate(
 
     A model separates all sources, loudest first; with --query each named sound, with --objects each visible object.
     """
-    if rest and not query:
-        raise ValueError('--rest: writes what queries leave; give --query, too')
+    if (rest or gate) and not query:
+        raise ValueError('--rest, --gate: belong to queries; give --query, too')
     if not objects and (boxes or detector or depth or flow):
         raise ValueError('--boxes, --detector, --depth, --flow: belong to the objects of a video; give --objects, too')
     if objects:
         networks = {'detector': detector, 'depth': depth, 'flow': flow}
         paths, notes = _separate_objects(mixture, model, out, query, suffix, boxes, networks)
     elif query:
-        paths, notes = _separate_queries(mixture, model, out, query, rest, suffix, method, sources)
+        paths, notes = _separate_queries(mixture, model, out, query, rest, gate, suffix, method, sources)
     else:
         directions = {'cue': cue, 'microphone_distance': microphone_distance}
         paths, notes = _separate_sources(method, mixture, model, out, sources, suffix, directions, switch)
+    _show(paths, notes)
+
+# %% ../../nbs/apps/cli.ipynb #0000000f
+def _show(paths, notes):
     if notes:
         typer.echo(notes, err=True)
     for path in paths:
         typer.echo(path)
 
-# %% ../../nbs/apps/cli.ipynb #0000000f
+
 def _separate_sources(method, mixture, model, out, sources, suffix, directions, switch):
     from avlib.apps.separate import separate_file
     from avlib.apps.separate_stereo import separate_by_direction, separate_by_ensemble
@@ -154,14 +161,16 @@ def _separate_sources(method, mixture, model, out, sources, suffix, directions, 
     return separate_file(mixture, model, out, sources, suffix), ''
 
 
-def _separate_queries(mixture, model, out, queries, rest, suffix, method, sources):
-    from avlib.apps.separate_query import separate_by_query
+def _separate_queries(mixture, model, out, queries, rest, gate, suffix, method, sources):
+    from avlib.apps.separate_query import UnknownNameWarning, separate_by_query
 
     if method != 'model':
         raise ValueError(f'--method {method}: does not work with --query; leave one of them out')
     if sources is not None:
         raise ValueError('--sources: does not work with --query, which gives a file for each query; leave it out')
-    return separate_by_query(mixture, model or QUERY_MODEL, out, queries, rest, suffix)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UnknownNameWarning)  # the report has them
+        return separate_by_query(mixture, model or QUERY_MODEL, out, queries, rest, suffix, gate=gate)
 
 # %% ../../nbs/apps/cli.ipynb #00000016
 def _separate_objects(video, model, out, queries, suffix, boxes, networks):
