@@ -75,8 +75,8 @@ def _wav_files(folder: Path, reader: FolderReader) -> dict[str, Path]:
         files[name] = path
     if not files:
         raise ManifestError(
-            f'{folder}: holds no WAV files{reader.left_out.note}; give the folder of the corpus, and the rate, mode and '
-            'kind that it has'
+            f'{folder}: holds no WAV files{reader.left_out.note}; give the folder of the corpus, and the rate, mode '
+            'and kind that it has'
         )
     return files
 
