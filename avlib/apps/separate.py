@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from tqdm.auto import tqdm
 
+from .model_commands import wrong_kind
 from ..io.audio import AudioError, AudioInfo, AudioWriter, audio_info, read_blocks
 from ..io.outputs import check_name, check_outputs, new_files
 from ..dsp.overlap_add import overlap_add
@@ -203,7 +204,7 @@ def separate_file(
     files = source_files(path, out, suffix, overwrite=overwrite)
     method, card = load_model(model, runs)
     if not isinstance(method, Separator):
-        raise ValueError(f'model: "{model}" does not separate without a query; give --query, or another model')
+        raise wrong_kind(model, method, Separator)
     outputs = method.settings.sources
     if sources is not None and not 1 <= sources <= outputs:
         raise ValueError(f'sources: got {sources}; the model "{model}" has {outputs} outputs; choose 1 to {outputs}')

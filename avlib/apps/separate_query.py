@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from .model_commands import wrong_kind
 from ..corpora.sound_names import QueryReading, read_query
 from ..methods.base import QuerySeparator
 from ..training.checkpoints import load_model
@@ -163,9 +164,7 @@ def _probabilities(session):
 def _load_query_separator(model, runs) -> tuple[QuerySeparator, dict]:
     method, card = load_model(model, runs)
     if not isinstance(method, QuerySeparator):
-        raise ValueError(
-            f'model: "{model}" takes no queries; give a model that was trained on queries, or leave --query out'
-        )
+        raise wrong_kind(model, method, QuerySeparator)
     return method, card
 
 
