@@ -1449,6 +1449,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'avlib/io/audio_pieces.py'),
                                        'avlib.io.audio_pieces.printable': ('io/audio_pieces.html#printable', 'avlib/io/audio_pieces.py')},
             'avlib.io.audio_stats': { 'avlib.io.audio_stats.AudioStats': ('io/audio_stats.html#audiostats', 'avlib/io/audio_stats.py'),
+                                      'avlib.io.audio_stats.AudioStats.silent': ( 'io/audio_stats.html#audiostats.silent',
+                                                                                  'avlib/io/audio_stats.py'),
                                       'avlib.io.audio_stats.measure_audio': ( 'io/audio_stats.html#measure_audio',
                                                                               'avlib/io/audio_stats.py')},
             'avlib.io.audio_streams': { 'avlib.io.audio_streams.Page': ('io/audio_streams.html#page', 'avlib/io/audio_streams.py'),

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import torch
 
+from .find_files import find_files
 from .manifest import ManifestError
 from .video_corpora import clips_on_disk, vggsound_list
 
@@ -105,7 +106,7 @@ def read_flickr(folder: str | Path, size: int = 224) -> dict[str, torch.Tensor]:
     Raises ManifestError, which names the file, where there is none, or one is broken or has no boxes of four whole
     numbers.
     """
-    files = sorted(Path(folder).glob('*.xml'))
+    files = find_files(folder, {'.xml'}, deep=False)
     if not files:
         raise ManifestError(f'{folder}: holds no XML files; give the folder of the annotations of Flickr-SoundNet')
     return {file.stem: _flickr_boxes(file, size) for file in files}

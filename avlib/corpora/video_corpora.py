@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .captions import sounding_phrases
+from .find_files import FolderReader, check_names, write_left_out
 from .manifest import Clip, ManifestError, write_manifest
 from .splits import split_names
 from ..io.audio import AUDIO_SUFFIXES, audio_info
@@ -21,13 +22,12 @@ from ..io.pictures import IMAGE_SUFFIXES
 from ..io.video import VIDEO_SUFFIXES
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000005
-def _visible_files(root: str | Path) -> list[Path]:
-    return [path for path in sorted(Path(root).rglob('*')) if path.is_file() and not path.name.startswith('.')]
+def sounds_by_name(root: str | Path, reader: FolderReader | None = None) -> dict[str, Path]:
+    """Return the sound files below a folder, by name without suffix.
 
-
-def sounds_by_name(root: str | Path) -> dict[str, Path]:
-    "Return the sound files below a folder, by name without suffix. Raises ManifestError where there is none."
-    files = _visible_files(root)
+    Raises ManifestError where there is none, or for a name that is not UTF-8, unless `reader` skips bad files.
+    """
+    files = (reader or FolderReader()).find(Path(root), AUDIO_SUFFIXES | VIDEO_SUFFIXES)
     sounds = {path.stem: path for path in files if path.suffix.lower() in AUDIO_SUFFIXES}
     if not sounds and any(path.suffix.lower() in VIDEO_SUFFIXES for path in files):
         raise ManifestError(f'{root}: holds videos, but no sound; extract it: ffmpeg -i VIDEO.mp4 -vn -ac 1 VIDEO.wav')
@@ -36,13 +36,15 @@ def sounds_by_name(root: str | Path) -> dict[str, Path]:
     return sounds
 
 
-def clips_on_disk(root: str | Path) -> dict[str, dict]:
+def clips_on_disk(root: str | Path, reader: FolderReader | None = None) -> dict[str, dict]:
     """Return the files of clips below a folder, by name: `{name: {'file', 'sound'}}`, relative to the folder.
 
     A clip is a video ('sound' is ''), or an image and a sound of the same name.
+    Files with names that are not UTF-8 are left out, unless `reader` has them raise an error.
     Raises ManifestError where there is none.
     """
-    files = _visible_files(root)
+    reader = reader or FolderReader(skip_bad=True)
+    files = reader.find(Path(root), VIDEO_SUFFIXES | IMAGE_SUFFIXES | AUDIO_SUFFIXES)
 
     def with_suffix(suffixes: set[str]) -> dict[str, str]:
         return {path.stem: path.relative_to(root).as_posix() for path in files if path.suffix.lower() in suffixes}
@@ -79,7 +81,7 @@ class ListedClips:
     """Clips of a list, with paths relative to `root`, names of `missing` ones, and defects of `damaged` ones.
 
     Damaged are files that can't be read, captions that can't be used, and clips that are listed twice.
-    `names`: names of all clips with a file.
+    `names`: names of all clips with a file. `reader` finds files, and knows which of them were left out.
     """
 
     root: Path
@@ -87,6 +89,11 @@ class ListedClips:
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    reader: FolderReader = field(default_factory=FolderReader, compare=False)
+
+    def sounds(self) -> dict[str, Path]:
+        "Return the sound files below `root` by name, as `sounds_by_name` does."
+        return sounds_by_name(self.root, self.reader)
 
     def add(self, path: Path | None, name: str, split: str, caption: str, labels: tuple | None = None) -> None:
         "Add a clip, or record why it can't be used. Without `labels`, it has the sounding phrases of its caption."
@@ -122,16 +129,18 @@ def _read_clip(root: Path, path: Path, name: str, split: str, caption: str, labe
     return Clip(name, split, file, info.rate, info.frames, labels, caption, recording=name)
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000008
-def music21(root: str | Path, seed: int = 0) -> ListedClips:
+def music21(root: str | Path, seed: int = 0, skip_bad: bool = False) -> ListedClips:
     """List the solos of MUSIC or MUSIC-21.
 
     `root` holds `MUSIC21_solo_videos.json` or `MUSIC_solo_videos.json`, and sounds named `VIDEO` in any subfolder.
+    `skip_bad`: leave out files with names that are not UTF-8.
     Raises ManifestError where the list or all sounds are missing.
     """
-    path, sounds = _find_list(root, 'MUSIC21_solo_videos.json', 'MUSIC_solo_videos.json'), sounds_by_name(root)
+    path = _find_list(root, 'MUSIC21_solo_videos.json', 'MUSIC_solo_videos.json')
+    listed = ListedClips(Path(root), reader=FolderReader(skip_bad))
+    sounds = listed.sounds()
     videos = _read_instruments(path)
     counts = Counter(name for names in videos.values() for name in set(names))
-    listed = ListedClips(Path(root))
     for number, (label, names) in enumerate(sorted(videos.items())):
         unique = sorted(name for name in set(names) if counts[name] == 1)
         splits = split_names(unique, 0.2, 0.1, seed, number)
@@ -170,15 +179,16 @@ def vggsound_list(root: str | Path) -> list[tuple[str, str, str]]:
     return [(f'{video}_{int(start):06d}', label, split) for video, start, label, split in rows]
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000019
-def vggsound(root: str | Path, seed: int = 0) -> ListedClips:
+def vggsound(root: str | Path, seed: int = 0, skip_bad: bool = False) -> ListedClips:
     """List the clips of VGGSound; one in twenty of the training clips is for validation.
 
     `root` holds `vggsound.csv`, and sounds in any subfolder named `VIDEO_START`, with or without leading zeros, or
-    `VIDEO_START_END` in ms. Raises ManifestError where the list or all sounds are missing, or the list is broken.
+    `VIDEO_START_END` in ms. `skip_bad`: leave out files with names that are not UTF-8.
+    Raises ManifestError where the list or all sounds are missing, or the list is broken.
     """
-    rows, sounds = vggsound_list(root), sounds_by_name(root)
+    rows, listed = vggsound_list(root), ListedClips(Path(root), reader=FolderReader(skip_bad))
+    sounds = listed.sounds()
     splits = split_names([name for name, _, split in rows if split == 'train'], 0, 0.05, seed)
-    listed = ListedClips(Path(root))
     for name, label, _ in rows:
         path = _first_sound(sounds, _vggsound_names(name))
         listed.add(path, name, splits.get(name, 'test'), label, (label.replace(', ', ' or '),))
@@ -204,7 +214,8 @@ def audiocaps(root: str | Path) -> ListedClips:
     `YVIDEO`, `VIDEO_START`, or by the clip's number.
     Raises ManifestError where a list or all sounds are missing, ImportError without textblob.
     """
-    sounds, listed, videos = sounds_by_name(root), ListedClips(Path(root)), set()
+    listed, videos = ListedClips(Path(root)), set()
+    sounds = listed.sounds()
     for split, name in (('train', 'train'), ('valid', 'val'), ('test', 'test')):
         for row in _read_captions(_find_list(root, f'{name}.csv', f'dataset/{name}.csv')):
             video = row['youtube_id']
@@ -227,16 +238,21 @@ def _read_captions(path: Path) -> Iterable[dict]:
 LISTED_CORPORA = {'music21': music21, 'vggsound': vggsound}
 
 
-def link_video_list(kind: str, root: str | Path, corpora: str | Path = 'data/corpora') -> tuple[Path, ListedClips]:
+def link_video_list(
+    kind: str, root: str | Path, corpora: str | Path = 'data/corpora', skip_bad: bool = False
+) -> tuple[Path, ListedClips]:
     """Write `corpora/KIND/manifest.jsonl` of one of `LISTED_CORPORA` in `root`; return its path and the listed clips.
 
+    `skip_bad`: leave out files with names that are not UTF-8.
     Raises ManifestError where the manifest exists, for other kinds, and as the functions of the corpora do.
     """
+    check_names([Path(root).resolve()])
     if kind not in LISTED_CORPORA:
         raise ManifestError(f'a list of videos is one of {", ".join(LISTED_CORPORA)}; got "{kind}"')
     path = Path(corpora) / kind / 'manifest.jsonl'
     if path.exists():
         raise ManifestError(f'{path.parent} exists; remove it to link the corpus again')
-    listed = LISTED_CORPORA[kind](root)
+    listed = LISTED_CORPORA[kind](root, skip_bad=skip_bad)
+    write_left_out(path.parent, listed.reader.left_out)
     write_json(path.with_name('home.json'), {'home': str(Path(root).resolve())})
     return write_manifest(path, listed.clips), listed

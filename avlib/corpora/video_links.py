@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .asiw import VIDEO_LISTS
-from ..io.files import read_json, write_json
-from .manifest import ManifestError
+from .find_files import FolderReader, LeftOut, check_names
 from .localization_benchmarks import flickr_clips
+from .manifest import ManifestError
 from .video_corpora import clips_on_disk
+from ..io.files import read_json, write_json
 
 # %% ../../nbs/corpora/video_links.ipynb #00000004
 CORPUS_PAPERS = {'flickr-soundnet': 'slavc', **dict.fromkeys(VIDEO_LISTS, 'asmp')}
@@ -34,26 +35,34 @@ class VideoLink:
         "Paper whose models can be trained on the videos."
         return CORPUS_PAPERS[self.kind]
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of listed videos of each split; of Flickr-SoundNet, those on disk.
+    def counts(self, reader: FolderReader | None = None) -> dict[str, int]:
+        """Return the number of listed videos of each split; of Flickr-SoundNet, those on disk, found by `reader`.
 
         Raises ManifestError where lists, or all videos, are missing.
         """
         if self.kind in VIDEO_LISTS:
             return {split: len(videos) for split, videos in VIDEO_LISTS[self.kind](self.root).items()}
-        on_disk, clips = clips_on_disk(self.root), flickr_clips(self.root, FRAME_SIZE)
+        on_disk, clips = clips_on_disk(self.root, reader), flickr_clips(self.root, FRAME_SIZE)
         return {split: sum(row['id'] in on_disk for row in rows) for split, rows in clips.items()}
 
 # %% ../../nbs/corpora/video_links.ipynb #00000009
-def link_videos(kind: str, root: str | Path, corpora: str | Path = 'data/corpora') -> tuple[VideoLink, dict]:
+def link_videos(
+    kind: str,
+    root: str | Path,
+    corpora: str | Path = 'data/corpora',
+    skip_bad: bool = False,
+    left_out: LeftOut | None = None,
+) -> tuple[VideoLink, dict]:
     """Count the videos in a folder and write `corpora/KIND/videos.json`; return the link and the counts.
 
+    `skip_bad`: leave out files with names that are not UTF-8. `left_out` records what is left out.
     Raises ManifestError where the file exists, and as `VideoLink` does.
     """
+    check_names([Path(root).resolve()])
     link, folder = VideoLink(kind, str(Path(root).resolve())), Path(corpora) / kind
     if folder.exists():
         raise ManifestError(f'{folder} exists; remove it to link the corpus again')
-    counts = link.counts()
+    counts = link.counts(FolderReader(skip_bad, LeftOut() if left_out is None else left_out))
     write_json(folder / 'videos.json', asdict(link))
     return link, counts
 
