@@ -15,6 +15,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'avlib.apps.cli_data': { 'avlib.apps.cli_data._check_no_options': ( 'apps/cli_data.html#_check_no_options',
                                                                                 'avlib/apps/cli_data.py'),
                                      'avlib.apps.cli_data._count_items': ('apps/cli_data.html#_count_items', 'avlib/apps/cli_data.py'),
+                                     'avlib.apps.cli_data._echo_left_out': ('apps/cli_data.html#_echo_left_out', 'avlib/apps/cli_data.py'),
                                      'avlib.apps.cli_data._link_layout': ('apps/cli_data.html#_link_layout', 'avlib/apps/cli_data.py'),
                                      'avlib.apps.cli_data._link_video_list': ( 'apps/cli_data.html#_link_video_list',
                                                                                'avlib/apps/cli_data.py'),

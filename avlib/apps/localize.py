@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['MAP_COLOUR', 'BATCH', 'SILENT_DB', 'upsample_map', 'mask_boxes', 'overlay', 'Recording', 'read_recording',
-           'Localization', 'localize_recording', 'write_localization', 'localize_file']
+           'Localization', 'localize_recording', 'write_localization', 'localization_paths', 'localize_file']
 
 # %% ../../nbs/apps/localize.ipynb #00000002
 from collections.abc import Iterable, Iterator
@@ -14,8 +14,10 @@ import torch
 from scipy.ndimage import find_objects, label
 from torch.nn import functional as F
 
+from .model_commands import wrong_kind
 from ..io.audio import read_audio
-from ..io.files import atomic_path, write_json
+from ..io.files import write_json
+from ..io.outputs import check_name, check_outputs, new_files
 from ..io.pictures import IMAGE_SUFFIXES, MediaError, read_image, write_png
 from avlib.io.video import (
     resize_frame,
@@ -28,7 +30,7 @@ from avlib.io.video import (
 from ..dsp.mixing import level_db
 from ..dsp.resample import resample
 from ..methods.base import Localizer
-from ..training.checkpoints import load_model
+from ..training.checkpoints import load_model, model_files
 from ..metrics.localization import top_area
 
 # %% ../../nbs/apps/localize.ipynb #00000008
@@ -148,25 +150,43 @@ def _compute_maps(method, segments, frames: Iterator[torch.Tensor], size):
 
 # %% ../../nbs/apps/localize.ipynb #0000000b
 def write_localization(
-    recording: Recording, localization: Localization, area: float, every: float, out: Path, model: str
+    recording: Recording,
+    localization: Localization,
+    area: float,
+    every: float,
+    out: Path,
+    model: str,
+    overwrite: bool = False,
 ) -> list[Path]:
-    "Write maps, overlay and JSON to `out`; return their paths. The JSON comes last, when the others are complete."
+    """Write maps, overlay and JSON to `out`, all or none; return their paths.
+
+    Raises OutputError where one of the files exists, unless `overwrite`.
+    """
     height, width = next(iter(recording.frames(localization.times[:1]))).shape[1:]
     moments = _moment_rows(localization, area, (height, width))
-    stem, suffix = recording.path.stem, '.png' if recording.is_picture else '.mp4'
-    maps_path, overlay_path, json_path = out / f'{stem}.npy', out / f'{stem}-overlay{suffix}', out / f'{stem}.json'
-    overlays = _overlays(recording, localization, moments)
-    if recording.is_picture:
-        write_png(overlay_path, next(overlays))
-    else:
-        write_video(overlay_path, overlays, 1 / every, recording.sound, recording.rate)
-    with atomic_path(maps_path) as temporary:
-        np.save(temporary, (localization.maps[0] if recording.is_picture else localization.maps).numpy())
     card = {'media': recording.path.name, 'model': model, 'area': area, 'height': height, 'width': width}
-    write_json(json_path, {**card, 'moments': moments})
-    return [maps_path, overlay_path, json_path]
+    paths = localization_paths(recording.path, out)
+    with new_files(paths, [recording.path], overwrite) as (maps_path, overlay_path, json_path):
+        _write_overlays(overlay_path, recording, _overlays(recording, localization, moments), every)
+        np.save(maps_path, (localization.maps[0] if recording.is_picture else localization.maps).numpy())
+        write_json(json_path, {**card, 'moments': moments})
+    return paths
 
 
+def localization_paths(media: str | Path, out: str | Path) -> list[Path]:
+    "Return the files for the maps of a picture or video, their overlay, and the JSON."
+    path, out = Path(media), Path(out)
+    suffix = '.png' if path.suffix.lower() in IMAGE_SUFFIXES else '.mp4'
+    return [out / f'{path.stem}.npy', out / f'{path.stem}-overlay{suffix}', out / f'{path.stem}.json']
+
+
+def _write_overlays(path, recording, overlays, every):
+    if recording.is_picture:
+        write_png(path, next(overlays))
+    else:
+        write_video(path, overlays, 1 / every, recording.sound, recording.rate)
+
+# %% ../../nbs/apps/localize.ipynb #af696d90
 def _moment_rows(localization, area, frame_size):
     rows = []
     for time, localization_map, confidence, silent in zip(*localization, strict=True):
@@ -197,6 +217,7 @@ def localize_file(
     audio: str | Path | None = None,
     every: float = 0.2,
     runs: str | Path = 'runs',
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write maps, an overlay and boxes of the source of a sound in a picture or video; return the paths.
 
@@ -206,17 +227,18 @@ def localize_file(
       (null for a model whose card has no `presence`); the map's `maximum`; and `boxes` in pixels of the frame.
 
     `model`: a name or path (see `load_model`). `audio`: a sound for a picture, or in place of the video's own.
-    `every`: s between the moments of a video.
+    `every`: s between the moments of a video. `overwrite`: replace files of these names.
     Raises MediaError and AudioError, which name the file, for media that can't be used, ValueError for a model that
-    doesn't localize and for `every` that isn't positive. Nothing is written then.
+    doesn't localize and for `every` that isn't positive, OutputError where a file exists. Nothing is written then.
     """
+    check_name(media)
+    inputs = [media, *([] if audio is None else [audio]), *model_files(model, runs)]
+    check_outputs(localization_paths(media, out), inputs, overwrite)
     method, card = load_model(model, runs)
     if not isinstance(method, Localizer) or not {'size', 'seconds'} <= set(card.get('prepared', {})):
-        raise ValueError(
-            f'model: "{model}" does not localize; give one that `make repro` trained for the paper on localization'
-        )
+        raise wrong_kind(model, method, Localizer)
     if not every > 0:
         raise ValueError(f'--every: got {every}; expected a positive number of s')
     recording = read_recording(media, audio, card['rate'])
     localization = localize_recording(method, card, recording, every)
-    return write_localization(recording, localization, method.settings.area, every, Path(out), str(model))
+    return write_localization(recording, localization, method.settings.area, every, Path(out), str(model), overwrite)

@@ -5,13 +5,16 @@ __all__ = ['TRAINING_PEAK', 'visual_inputs', 'describe_objects', 'object_displac
            'separate_by_objects']
 
 # %% ../../nbs/apps/separate_video.ipynb #00000002
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from .model_commands import wrong_kind
 from ..io.audio import AudioInfo
 from ..io.files import write_json
+from ..io.outputs import check_name, check_outputs, new_files
 from ..io.video import MediaError, VideoInfo, video_info, video_sound
 from ..corpora.asiw import WINDOW_FRAMES
 from ..synthesis.motion import box_displacement
@@ -19,9 +22,10 @@ from ..synthesis.scenes import crop_boxes
 from ..dsp.mixing import level_db
 from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
+from ..methods.base import VisualSeparator
 from ..methods.asmp import Asmp
 from ..models.optical_flow import window_flow, lucas_kanade
-from ..training.checkpoints import load_model
+from ..training.checkpoints import load_model, model_files
 from ..training.score_motion import mean_directions
 from .separate import source_files, write_named
 from .separate_query import file_names
@@ -142,10 +146,7 @@ def _load_visual_separator(model, runs):
     method, card = load_model(model, runs)
     has_data = {'labels', 'crop', 'size'} <= set(card.get('prepared', {}))
     if not isinstance(method, Asmp) or method.settings.visual is None or not has_data:
-        raise ValueError(
-            f'model: "{model}" does not separate visible objects; '
-            'give one that `make repro` trained for the paper on moving scenes'
-        )
+        raise wrong_kind(model, method, VisualSeparator)
     return method, card['prepared']
 
 
@@ -172,6 +173,14 @@ def _choose_objects(path, objects, labels):
     return chosen
 
 
+def _unknown_objects(objects, labels):
+    "Return the names of the objects that are of no class of the model, and a note on them."
+    names = [track.name for track in objects if track.name not in labels]
+    counts = ', '.join(f'{name} ({count})' for name, count in Counter(names).items())
+    note = f'used as context only, since the model has no such class: {counts}; it has {", ".join(labels)}'
+    return names, [note] if names else []
+
+
 def _count_windows(length, seconds, rate):
     "Return the length of a window, and how many windows that overlap by half cover so many samples."
     window = round(seconds * rate)
@@ -196,35 +205,47 @@ def separate_by_objects(
     flow: Callable = lucas_kanade,
     suffix: str | None = None,
     runs: str | Path = 'runs',
+    overwrite: bool = False,
 ) -> tuple[list[Path], str]:
     """Separate the sounds of the objects in a video; return the paths, and notes on what is missing, a line each.
+
     - `out/STEM-NAME.wav`: the sound of each object of a class of the model.
     - `out/STEM-objects.mp4`: the video with boxes, dots and arrows (see `draw_objects`).
-    - `out/STEM-objects.json`: for each object its file, and a row for each window (see `ObjectSeparator`).
+    - `out/STEM-objects.json`: for each object its file, and a row for each window (see `ObjectSeparator`);
+      names of the objects whose class the model doesn't know.
 
     `model`: a name or path (see `load_model`). `boxes`: a file (see `read_objects`), or `detector`: from a frame to
     `Detections`. `depth`: from frames to depth (see `MonocularDepth`). `flow`: from two frames to optical flow.
+    `overwrite`: replace files of these names.
     Raises MediaError, which names the file, for a video without sound, with fewer than 8 frames or without an object
-    of a class of the model; ValueError for other models, and without `boxes` and `detector`. Nothing is written then.
+    of a class of the model; ValueError for other models, and without `boxes` and `detector`; OutputError where a
+    file exists. Nothing is written then.
     """
+    check_name(video)
+    inputs = [video, *([boxes] if boxes else []), *model_files(model, runs)]
+    joint_paths = [Path(out) / f'{Path(video).stem}-objects{suffix}' for suffix in ('.mp4', '.json')]
+    check_outputs(joint_paths, inputs, overwrite)
     method, data = _load_visual_separator(model, runs)
     info = video_info(video)
     _check_video(video, info, boxes, detector)
     sound, rate, notes = _read_sound(video, info)
-    files = source_files(video, out, suffix, AudioInfo(rate, 1, len(sound), ''))
+    files = source_files(video, out, suffix, AudioInfo(rate, 1, len(sound), ''), overwrite)
     mixture = resample(sound, rate, method.settings.rate)
     window, count = _count_windows(len(mixture), data['seconds'], method.settings.rate)
     frames = read_video_objects(video, data['seconds'], data['size'], count, detector, boxes, depth)
     separator = ObjectSeparator(method, frames, _choose_objects(video, frames.objects, data['labels']), data, flow)
-    with torch.inference_mode():
-        estimates = separate_windows(separator, mixture, window, count)
-    estimates = resample(estimates, method.settings.rate, rate, length=len(sound))
     names = file_names([frames.objects[index].name for index in separator.chosen])
-    paths = write_named([estimates[None]], files, names)
-    objects = _object_rows(separator, paths, info, data['size'])
-    overlay = write_overlay(files.folder / f'{files.stem}-objects.mp4', video, info, objects, frames.hold, sound, rate)
-    summary = write_json(overlay.with_suffix('.json'), _summary(video, model, info, data['seconds'], objects))
-    return [*paths, overlay, summary], '\n'.join([*notes, *_invisible_notes(names, separator)])
+    unknown, unknown_notes = _unknown_objects(frames.objects, data['labels'])
+    paths = [*files.paths(names), *joint_paths]
+    with new_files(paths, inputs, overwrite) as temporaries:
+        with torch.inference_mode():
+            estimates = separate_windows(separator, mixture, window, count)
+        estimates = resample(estimates, method.settings.rate, rate, length=len(sound))
+        write_named([estimates[None]], files._replace(folder=temporaries[0].parent), names)
+        objects = _object_rows(separator, paths[: len(names)], info, data['size'])
+        write_overlay(temporaries[-2], video, info, objects, frames.hold, sound, rate)
+        write_json(temporaries[-1], {**_summary(video, model, info, data['seconds'], objects), 'unknown': unknown})
+    return paths, '\n'.join([*notes, *unknown_notes, *_invisible_notes(names, separator)])
 
 # %% ../../nbs/apps/separate_video.ipynb #0000000b
 def _object_rows(separator, paths, info, size):

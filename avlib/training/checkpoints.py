@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['CheckpointError', 'load_tensors', 'file_sha256', 'save_model', 'load_model', 'read_card', 'bundled_models',
-           'trained_models', 'find_model', 'quantize', 'dequantize', 'pack_model', 'load_shared_weights']
+           'trained_models', 'find_model', 'model_files', 'quantize', 'dequantize', 'pack_model', 'load_shared_weights']
 
 # %% ../../nbs/training/checkpoints.ipynb #00000002
 import hashlib
@@ -130,6 +130,12 @@ def find_model(name: str | Path, runs: str | Path = 'runs') -> Path:
         names = ', '.join(sorted(models)) or '(none yet)'
         raise CheckpointError(f'no model "{name}": neither a file nor one of {names}')
     return models[str(name)]
+
+# %% ../../nbs/training/checkpoints.ipynb #53964bd9
+def model_files(name: str | Path, runs: str | Path = 'runs') -> list[Path]:
+    "Return the weights file and the card of a model by path or name. Raises CheckpointError as `find_model` does."
+    path = find_model(name, runs)
+    return [path, path.with_suffix('.json')]
 
 # %% ../../nbs/training/checkpoints.ipynb #0000000e
 def quantize(tensors: dict) -> dict:
