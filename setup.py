@@ -1,4 +1,5 @@
 """Package metadata: everything comes from settings.ini, which nbdev reads too."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -28,6 +29,9 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['avlib', 'avlib.*']),
+    # An editable install then puts the clone on the path. By default it is found after every folder on the path, and
+    # Python started above a clone that is called avlib takes the clone for the package.
+    package_dir={'': '.'},
     package_data={'avlib': ['py.typed', 'weights/*.safetensors', 'weights/*.json']},
     install_requires=settings['requirements'].split(),
     extras_require=extras,

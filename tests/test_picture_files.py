@@ -1,17 +1,31 @@
 """Picture files of every kind are read as they are shown: upright, scaled by their depth, on white, in RGB."""
 
+import ast
+import configparser
 import io
+import json
+import shutil
 import struct
+import subprocess
+import sys
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps
 
+from avlib.apps.cli import main
+from avlib.apps.localize import localize_file
+from avlib.datasets.asiw_clips import read_features
+from avlib.datasets.video_pairs import VideoPairs
+from avlib.io.files import write_json, write_jsonl
 from avlib.io.pictures import MediaError, read_image
+from avlib.synthesis.shapes import inside_loops
 
 ROOT = Path(__file__).parent.parent
 SCENE = np.zeros((40, 80, 3), 'u1')
@@ -281,3 +295,111 @@ def test_colours_that_cannot_be_converted_are_named(tmp_path):
     tifffile.imwrite(tmp_path / 'inks.tif', np.zeros((4, 4, 4), 'f4'), photometric='separated')
     with pytest.raises(MediaError, match='inks.tif: has SEPARATED colours of 32 bits; save it as RGB'):
         read_image(tmp_path / 'inks.tif')
+
+
+# Everything that reads a picture
+
+
+def upright_phone_picture(path):
+    "Write a picture that is 80 wide and 160 high when it is shown, red at its top; its rows lie on their side."
+    stored = np.zeros((80, 160, 3), 'u1')
+    stored[:, :40] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(stored).save(path, exif=exif, quality=95)
+
+
+def test_maps_boxes_and_overlay_follow_what_is_shown(tmp_path):
+    upright_phone_picture(tmp_path / 'phone.jpg')
+    soundfile.write(tmp_path / 'tone.wav', 0.2 * np.sin(np.arange(8000) * 0.3), 8000)
+    paths = localize_file(tmp_path / 'phone.jpg', 'music-scenes', tmp_path / 'out', tmp_path / 'tone.wav')
+    result = json.loads((tmp_path / 'out/phone.json').read_text())
+    assert (result['width'], result['height']) == (80, 160)
+    assert all(x1 <= 80 and y1 <= 160 for _, _, x1, y1 in result['moments'][0]['boxes'])
+    shown = read(next(path for path in paths if path.suffix == '.png'))
+    assert shown.shape == (160, 80, 3) and shown[5, :, 0].mean() > 0.5 > shown[100:, :, 0].mean()
+
+
+def test_frames_of_corpora_are_upright_and_on_white(tmp_path):
+    upright_phone_picture(tmp_path / 'a.jpg')
+    Image.new('RGBA', (50, 30), (0, 0, 255, 0)).save(tmp_path / 'b.png')
+    soundfile.write(tmp_path / 'tone.wav', 0.2 * np.sin(np.arange(8000) * 0.3), 8000)
+    write_json(tmp_path / 'card.json', {'videos': str(tmp_path), 'size': 32, 'rate': 8000, 'seconds': 1.0})
+    write_jsonl(tmp_path / 'test.jsonl', [{'file': name, 'sound': 'tone.wav'} for name in ('a.jpg', 'b.png')])
+    red, clear = (VideoPairs(tmp_path, 'test').image(i) for i in range(2))
+    assert red[0, :6].min() > 0.9 and red[0, 10:].max() < 0.1 and clear.min() > 0.999
+
+
+# Packages of the extras
+
+GUARDED = ('io', 'corpora', 'synthesis', 'datasets', 'training', 'apps')
+
+
+def core_packages():
+    settings = configparser.ConfigParser(delimiters=['='])
+    settings.read(ROOT / 'settings.ini', encoding='utf-8')
+    names = {need.partition('>')[0] for need in settings['DEFAULT']['requirements'].split()}
+    return names | set(sys.stdlib_module_names) | {'avlib'}
+
+
+def bare_imports(tree):
+    "Names that a module imports outside of any `try` that handles ImportError."
+    caught = [node for node in ast.walk(tree) if isinstance(node, ast.Try) and 'ImportError' in ast.unparse(node)]
+    guarded = {id(child) for node in caught for child in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) not in guarded and isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif id(node) not in guarded and isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+
+
+def test_packages_of_extras_are_never_imported_bare():
+    core = core_packages()
+    for path in sorted(path for room in GUARDED for path in (ROOT / 'avlib' / room).glob('*.py')):
+        names = {name.partition('.')[0] for name in bare_imports(ast.parse(path.read_text(encoding='utf-8')))}
+        assert names <= core, f'{path}: import {sorted(names - core)} by avlib.io.optional_packages.require'
+
+
+@pytest.mark.parametrize('package', ['PIL', 'av'])
+def test_the_command_names_the_extra(tmp_path, monkeypatch, capsys, package):
+    upright_phone_picture(tmp_path / 'phone.jpg')
+    soundfile.write(tmp_path / 'tone.wav', np.zeros(800), 8000)
+    (tmp_path / 'clip.mp4').touch()
+    media = tmp_path / ('phone.jpg' if package == 'PIL' else 'clip.mp4')
+    words = ['avlib', 'localize', media, '--audio', tmp_path / 'tone.wav', '--out', tmp_path / 'out']
+    monkeypatch.setattr(sys, 'argv', list(map(str, words)))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and error.startswith('avlib: ') and error.count('\n') == 1
+    assert "pip install 'avlib[vision]'" in error and 'No module' not in error
+
+
+def test_features_and_shapes_name_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'h5py', None)
+    monkeypatch.setitem(sys.modules, 'skimage.measure', None)
+    with pytest.raises(ImportError, match=r"h5py is missing; install it: pip install 'avlib\[vision\]'"):
+        read_features(tmp_path, {'video': 'a'})
+    with pytest.raises(ImportError, match=r"scikit-image is missing; install it: pip install 'avlib\[vision\]'"):
+        inside_loops([np.zeros((3, 2))], np.zeros(1), np.zeros(1))
+
+
+# A clone of the name of the package
+
+
+def test_python_finds_the_package_beside_its_clone(tmp_path):
+    """`pip install -e .` in a folder called avlib, then python in the folder above, where avlib is that folder."""
+    clone, installed = tmp_path / 'avlib', tmp_path / 'installed'
+    (clone / 'avlib').mkdir(parents=True)
+    for name in ('setup.py', 'settings.ini', 'pyproject.toml', 'README.md', 'LICENSE', 'avlib/__init__.py'):
+        shutil.copy(ROOT / name, clone / name)
+    build = f'from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})'
+    subprocess.run([sys.executable, '-c', build], cwd=clone, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob('*.whl')
+    zipfile.ZipFile(wheel).extractall(installed)
+    code = f'import site; site.addsitedir({str(installed)!r}); import avlib; print(avlib.__version__, avlib.__file__)'
+    for folder in (tmp_path, clone, clone / 'avlib'):
+        ran = subprocess.run([sys.executable, '-S', '-c', code], cwd=folder, capture_output=True, text=True)
+        version, file = ran.stdout.split() or ran.stderr
+        assert version and Path(file) == clone / 'avlib/__init__.py'
