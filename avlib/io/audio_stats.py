@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio import audio_info, read_blocks
+from .audio import audio_info, channels_cancel, read_blocks
 
 # %% ../../nbs/io/audio_stats.ipynb #00000005
 BLOCK = 2**20  # frames read at once
@@ -18,23 +18,34 @@ SILENT_DB = -90.0  # a 16-bit recording below this level has nothing but its las
 
 @dataclass(frozen=True)
 class AudioStats:
-    "Rate in Hz, frames, level in dB and peak of a file's mean over channels; share of frames at full scale."
+    """Rate in Hz, frames, level in dB and peak of a file's mean over channels; share of frames at full scale.
+
+    `cancels`: whether the channels cancel in their mean, so that it says nothing about the recording.
+    """
 
     rate: int
     frames: int
     level_db: float
     peak: float
     clipped: float
+    cancels: bool = False
+
+    @property
+    def silent(self) -> bool:
+        "Return whether there is no sound in any channel."
+        return self.level_db < SILENT_DB and not self.cancels
 
 
 def measure_audio(path: str | Path) -> AudioStats:
     "Measure a sound file block by block. Raises AudioError where it is truncated, not audio, or has NaN."
-    rate, frames, power, peak, clipped = audio_info(path).rate, 0, 0.0, 0.0, 0
+    rate, frames, power, independent, peak, clipped = audio_info(path).rate, 0, 0.0, 0.0, 0.0, 0
     for block in read_blocks(path, BLOCK):
         mono = block.mean(0)
         frames += len(mono)
         power += float(mono.double().square().sum())
+        independent += float(block.double().square().mean()) / len(block) * len(mono)
         peak = max(peak, float(mono.abs().max()))
         clipped += int((block.abs().amax(0) >= 1 - 2**-15).sum())
     level_db = 10 * float(np.log10(max(power / frames, 1e-20)))
-    return AudioStats(rate, frames, level_db, peak, clipped / frames)
+    cancels = channels_cancel(power / frames, independent / frames)
+    return AudioStats(rate, frames, level_db, peak, clipped / frames, cancels)
