@@ -14,8 +14,10 @@ import torch
 from torch.utils.data import Dataset
 
 from ..corpora.links import sample_evenly
+from ..corpora.manifest import read_manifest
 from ..corpora.speech_layouts import PublishedMixture
-from .mixtures import Corpus, MixtureSettings, draw_mixture, render, unseen_groups
+from ..corpora.splits import unseen_groups
+from .mixtures import Corpus, MixtureSettings, draw_mixture, render
 from .room_bank import RoomBank, render_in_room, write_room_bank
 from ..dsp.rooms import RoomSettings
 from ..io.audio import read_audio
@@ -220,7 +222,7 @@ def _simulate_rooms(path, domain, count, seed, settings, ranges):
 
 def _simulated_scenes(corpus, split, rooms, count, seed, settings, cutoff_hz):
     mixtures = MixtureSettings(settings['rate'], settings['seconds'])
-    first = None if split == 'train' else unseen_groups(corpus)
+    first = None if split == 'train' else unseen_groups(corpus.groups, read_manifest(corpus.manifest))
     for i in range(count):
         yield draw_stereo_scene(corpus, mixtures, rooms, seed, i, cutoff_hz, settings['candidate_microphones'], first)
 
