@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from ..corpora.find_files import find_files
 from ..corpora.manifest import ManifestError
 from ..datasets.negatives import read_negatives
 from ..corpora.localization_benchmarks import read_benchmark
@@ -92,7 +93,7 @@ def check_map_names(folder: Path, names: list[str]) -> None:
     if not folder.is_dir():
         raise ManifestError(f'{folder}: there is no such folder of maps')
     _check_names_usable(names)
-    expected, present = set(names), {path.name for path in folder.glob('*.npy')}
+    expected, present = set(names), {path.name for path in find_files(folder, {'.npy'}, deep=False)}
     missing, extra = expected - present, present - expected
     if missing:
         count = f'{len(missing)} of {len(expected)} maps, such as {min(missing)}'
