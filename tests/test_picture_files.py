@@ -110,6 +110,16 @@ def test_deep_and_floating_tiffs_are_upright(tmp_path, orientation):
     assert np.abs(shown[..., 0] - expected).max() <= 1 / 255
 
 
+@pytest.mark.parametrize('compression', ['tiff_lzw', 'packbits', 'tiff_adobe_deflate'])
+def test_compressed_tiffs_are_upright(tmp_path, compression):
+    exif = Image.Exif()
+    exif[274] = 6
+    for image in (Image.fromarray(GREY16), Image.fromarray(SCENE), Image.fromarray(GREY16 / np.float32(65535))):
+        image.save(tmp_path / 'plain.tif')
+        image.save(tmp_path / 'turned.tif', compression=compression, exif=exif)
+        assert shows(tmp_path / 'turned.tif', np.rot90(read(tmp_path / 'plain.tif'), -1)), image.mode
+
+
 def test_orientation_by_xmp_and_with_damaged_exif(tmp_path):
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
     Image.fromarray(SCENE).save(tmp_path / 'xmp.jpg', xmp=xmp)
@@ -289,6 +299,13 @@ def test_files_that_hold_no_whole_picture_are_named(tmp_path):
     ):
         with pytest.raises(MediaError, match=f'{name}: .*{words}'):
             read_image(tmp_path / name)
+
+
+def test_a_picture_of_too_many_pixels_is_named(tmp_path, monkeypatch):
+    Image.new('L', (80, 40)).save(tmp_path / 'large.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    with pytest.raises(MediaError, match=r'large.png: is too large .*3200 pixels.*; make it smaller'):
+        read_image(tmp_path / 'large.png')
 
 
 def test_colours_that_cannot_be_converted_are_named(tmp_path):

@@ -24,17 +24,26 @@ class MediaError(ValueError):
 @contextmanager
 def _errors_named(path: str | Path) -> Iterator[None]:
     "Raise MediaError, with the file's name, in place of any error of reading and decoding."
-    pil = require('PIL', 'vision')
+    require('PIL', 'vision')
     try:
         yield
-    except (MediaError, ImportError):
+    except (MediaError, ImportError, MemoryError):
         raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MediaError(f'{path}: there is no such file; check the path') from error
-    except pil.UnidentifiedImageError as error:
-        raise MediaError(f'{path}: is {_content(path)}; give a PNG, JPEG, WebP, TIFF, GIF or BMP') from error
     except Exception as error:
-        raise MediaError(f'{path}: is no whole picture ({error or type(error).__name__}); copy it again') from error
+        raise MediaError(f'{path}: {_explanation(path, error)}') from error
+
+
+def _explanation(path: str | Path, error: Exception) -> str:
+    "Return what is wrong with a picture, and what to do."
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return 'there is no such file; check the path'
+    if isinstance(error, PermissionError):
+        return 'must not be read; change its permissions'
+    if isinstance(error, require('PIL', 'vision').UnidentifiedImageError):
+        return f'is {_content(path)}; give a PNG, JPEG, WebP, TIFF, GIF or BMP'
+    if isinstance(error, require('PIL.Image', 'vision').DecompressionBombError):
+        return f'is too large ({error}); make it smaller'
+    return f'is no whole picture ({error or type(error).__name__}); copy it again'
 
 
 def _content(path: str | Path) -> str:
@@ -193,7 +202,7 @@ def _scale_to_one(path: str | Path, samples: np.ndarray) -> torch.Tensor:
 # %% ../../nbs/io/pictures.ipynb #96446fa0
 IMAGE_SUFFIXES = {
     *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.mpo', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.avif'),
-    *('.jp2', '.ppm', '.pgm', '.heic', '.heif'),
+    *('.jp2', '.j2k', '.ppm', '.pgm', '.pbm', '.pnm', '.tga', '.heic', '.heif', '.jxl'),
 }
 
 
