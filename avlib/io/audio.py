@@ -91,7 +91,7 @@ def _decode(path: str | Path, sound: Sound, count: int, skip: int = 0) -> torch.
     "Read `count` frames after skipping `skip`, `[channel, time]`."
     try:
         sound.skip(skip)
-        signal = torch.from_numpy(sound.read(count)).T.contiguous()
+        signal = torch.from_numpy(sound.read(count))
     except sf.LibsndfileError as error:
         raise AudioError(f'{path}: is truncated or corrupt ({error}); copy or record it again') from None
     if signal.shape[1] < count:

@@ -30,19 +30,19 @@ class Sound:
         self.rate, self.channels, self.format, self.frames = first.samplerate, first.channels, first.format, 0
         self.frames, self.place = sum(self.lengths), 0
 
-    def read(self, count: int) -> np.ndarray:
-        "Return the next `count` samples `[time, channel]`, fewer where they don't decode."
-        blocks = []
-        while count and (place := self._locate()):
+    def read(self, count: int, block: int = 2**17) -> np.ndarray:
+        "Return the next `count` samples `[channel, time]`, fewer where they don't decode."
+        signal, done = np.empty((self.channels, count), 'float32'), 0
+        buffer = np.empty((min(block, count), self.channels), 'float32')
+        while done < count and (place := self._locate()):
             file, left = place
-            blocks.append(file.read(min(count, left), dtype='float32', always_2d=True))
-            self.place += len(blocks[-1])
-            count -= len(blocks[-1])
-            if len(blocks[-1]) < min(count, left):
+            part = file.read(out=buffer[: min(count - done, left)])
+            signal[:, done : done + len(part)] = part.T
+            if not len(part):
                 break
-        if len(blocks) == 1:
-            return blocks[0]
-        return np.concatenate(blocks) if blocks else np.empty((0, self.channels), 'float32')
+            done += len(part)
+            self.place += len(part)
+        return signal[:, :done]
 
     def skip(self, count: int, block: int = 2**16) -> None:
         "Go on by `count` frames; some codecs can't seek, and are read."
