@@ -64,7 +64,13 @@ def separate_by_direction(
     files = source_files(path, out, suffix, overwrite=overwrite)
     method = clustering_method(info.rate, 2 if sources is None else sources, cue, microphone_distance)
     outputs = method.settings.sources
-    with separated_blocks(path, method.separate_channels, info.rate, progress=progress) as blocks:
+    with separated_blocks(
+        path,
+        method.separate_channels,
+        info.rate,
+        progress=progress,
+        by_level=False,  # directions are found from all bins of a window
+    ) as blocks:
         return write_loudest(blocks, files, outputs, outputs)
 
 

@@ -55,7 +55,8 @@ def overlap_add(
 ) -> Iterator[torch.Tensor]:
     """Separate a stream of any length in overlapping windows, in memory that depends on the window only.
 
-    `separate`: any model, `[..., window] -> [..., source, window]`; call it under `torch.no_grad()` to save memory.
+    `separate`: any model, `[..., n] -> [..., source, n]`; call it under `torch.no_grad()` to save memory. It receives
+    `n = window` samples, or the whole of a shorter mixture.
     `blocks`: the mixture in pieces `[..., n]` of any sizes, as a file reader yields them.
     `window`, `hop`: in samples, `window / 2 <= hop < window`.
     `ordered`: the model returns sources in the same order in every window, as for queries; else they are aligned.
@@ -67,7 +68,7 @@ def overlap_add(
         raise ValueError(f'overlap-add needs window / 2 <= hop < window, in samples; got window={window}, hop={hop}')
     done, tail = 0, None
     for start, mixture in windows(blocks, window, hop):
-        current = _separate_window(separate, mixture, window, tail)[..., done - start :]
+        current = _separate_window(separate, mixture, tail)[..., done - start :]
         tail = current if tail is None else _join(tail, current if ordered else align(tail, current))
         ready = max(start + hop - done, 0)
         if ready:
@@ -84,21 +85,20 @@ def separate_long(
     return torch.cat(list(overlap_add(separate, [mixture], window, hop)), -1)
 
 # %% ../../nbs/dsp/overlap_add.ipynb #0000001c
-def _separate_window(separate, mixture, window, tail):
-    "Separate a mixture `[..., time]`, zero-padded to a window, into estimates `[..., source, time]`."
-    time = mixture.shape[-1]
-    estimates = separate(torch.nn.functional.pad(mixture, (0, window - time)))
-    _check_estimates(estimates, mixture, window, tail)
-    return estimates[..., :time]
+def _separate_window(separate, mixture, tail):
+    "Separate a mixture `[..., time]` into estimates `[..., source, time]`."
+    estimates = separate(mixture)
+    _check_estimates(estimates, mixture, tail)
+    return estimates
 
 
-def _check_estimates(estimates, mixture, window, tail):
+def _check_estimates(estimates, mixture, tail):
     sources = 'source'
     if tail is not None:
         sources = tail.shape[-2]
     elif estimates.ndim > mixture.ndim:
         sources = estimates.shape[-2]
-    expected = [*mixture.shape[:-1], sources, window]
+    expected = [*mixture.shape[:-1], sources, mixture.shape[-1]]
     if list(estimates.shape) != expected:
         raise ValueError(f'separate returned {list(estimates.shape)}; expected {expected}')
 
