@@ -70,7 +70,11 @@ class VideoFile:
             yield from (_flush_packet(stream) for stream in streams)
 
     def decode(self, packet: Any) -> list:
-        "Return the frames of a packet; none for a damaged one."
+        "Return the frames of a packet; none for a damaged or empty one."
+        if (
+            not packet.size and packet.dts is not None
+        ):  # stands for the frame before; a decoder would take it for the end
+            return []
         try:
             return packet.stream.decode(packet)
         except _ffmpeg_errors() as error:
