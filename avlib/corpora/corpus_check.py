@@ -11,10 +11,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .find_files import read_left_out
-from .folder import channels_cancel
 from .manifest import SPLITS, Clip, ManifestError, check_splits_disjoint, clips_folder, read_manifest
 from ..io.audio import AudioError
-from ..io.audio_stats import SILENT_DB, AudioStats, measure_audio
+from ..io.audio_stats import AudioStats, measure_audio
 
 # %% ../../nbs/corpora/corpus_check.ipynb #00000005
 @dataclass
@@ -39,48 +38,34 @@ class CorpusReport:
         return '\n'.join([*lines, *notes, *problems])
 
 # %% ../../nbs/corpora/corpus_check.ipynb #00000007
-@dataclass(frozen=True)
-class _ClipCheck:
-    "Statistics of a clip's file; whether its channels cancel in their mean."
-
-    stats: AudioStats
-    cancels: bool
-
-    @property
-    def silent(self) -> bool:
-        "Return whether there is no sound in any channel."
-        return self.stats.level_db < SILENT_DB and not self.cancels
-
-
-def _check_clips(manifest: Path, clips: list[Clip]) -> dict[str, _ClipCheck]:
+def _measure_clips(manifest: Path, clips: list[Clip]) -> dict[str, AudioStats]:
     "Measure the files of all clips, by their ids. Raises AudioError that lists all bad files."
-    checks, errors, folder = {}, [], clips_folder(manifest)
+    stats, errors, folder = {}, [], clips_folder(manifest)
     for clip in tqdm(clips, desc='checking', unit='clip', mininterval=1):
         try:
-            checks[clip.id] = _check_clip(clip, folder)
+            stats[clip.id] = _measure_clip(clip, folder)
         except AudioError as error:
             errors.append(str(error))
     if errors:
         bad = f'{manifest}: {len(errors)} of {len(clips)} clips cannot be used'
         raise AudioError('\n'.join([f'{bad}; add the corpus again:', *errors]))
-    return checks
+    return stats
 
 
-def _check_clip(clip: Clip, folder: Path) -> _ClipCheck:
-    path = clip.file(folder)
-    stats = measure_audio(path)
+def _measure_clip(clip: Clip, folder: Path) -> AudioStats:
+    stats = measure_audio(clip.file(folder))
     if (stats.rate, stats.frames) != (clip.rate, clip.frames):
         raise AudioError(
-            f'{path}: has {stats.frames} frames at {stats.rate} Hz, and {clip.frames} at {clip.rate} Hz in the manifest'
+            f'{clip.file(folder)}: has {stats.frames} frames at {stats.rate} Hz, and '
+            f'{clip.frames} at {clip.rate} Hz in the manifest'
         )
-    return _ClipCheck(stats, channels_cancel(path, stats))
+    return stats
 
 # %% ../../nbs/corpora/corpus_check.ipynb #f9a90720
-def _split_row(split: str, clips: list[Clip], checks: dict[str, _ClipCheck]) -> dict:
+def _split_row(split: str, clips: list[Clip], stats: dict[str, AudioStats]) -> dict:
     "Return the row of a split in the report."
     clips = [clip for clip in clips if clip.split == split]
-    stats = [checks[clip.id].stats for clip in clips]
-    levels = np.array([each.level_db for each in stats])
+    levels = np.array([stats[clip.id].level_db for clip in clips])
     return {
         'split': split,
         'clips': len(clips),
@@ -89,8 +74,8 @@ def _split_row(split: str, clips: list[Clip], checks: dict[str, _ClipCheck]) -> 
         'labels': len({label for clip in clips for label in clip.labels}),
         'rates (Hz)': ', '.join(map(str, sorted({clip.rate for clip in clips}))),
         'level (dB)': f'{np.median(levels):.1f} ({levels.min():.1f} to {levels.max():.1f})',
-        'clipped': f'{np.mean([each.clipped > 0 for each in stats]):.1%}',
-        'silent': sum(checks[clip.id].silent for clip in clips),
+        'clipped': f'{np.mean([stats[clip.id].clipped > 0 for clip in clips]):.1%}',
+        'silent': sum(stats[clip.id].silent for clip in clips),
     }
 
 # %% ../../nbs/corpora/corpus_check.ipynb #00000009
@@ -118,11 +103,11 @@ def _shared_between_splits(clips: list[Clip]) -> list[str]:
     return problems
 
 
-def _bad_levels(clips: list[Clip], checks: dict[str, _ClipCheck]) -> list[str]:
+def _bad_levels(clips: list[Clip], stats: dict[str, AudioStats]) -> list[str]:
     problems = []
-    silent = [clip.id for clip in clips if checks[clip.id].silent]
-    cancelled = [clip.id for clip in clips if checks[clip.id].cancels]
-    clipped = [clip.id for clip in clips if checks[clip.id].stats.clipped > 0.001]
+    silent = [clip.id for clip in clips if stats[clip.id].silent]
+    cancelled = [clip.id for clip in clips if stats[clip.id].cancels]
+    clipped = [clip.id for clip in clips if stats[clip.id].clipped > 0.001]
     if silent:
         problems.append(f'{len(silent)} silent clips, such as "{silent[0]}": leave them out')
     if cancelled:
@@ -153,7 +138,7 @@ def check_corpus(name: str, root: str | Path = 'data/corpora') -> CorpusReport:
     clips = read_manifest(manifest)
     if not clips:
         raise ManifestError(f'{manifest}: lists no clips; add the corpus again')
-    checks = _check_clips(manifest, clips)
-    rows = [_split_row(split, clips, checks) for split in SPLITS if any(clip.split == split for clip in clips)]
-    problems = _few_groups(clips) + _shared_between_splits(clips) + _bad_levels(clips, checks)
+    stats = _measure_clips(manifest, clips)
+    rows = [_split_row(split, clips, stats) for split in SPLITS if any(clip.split == split for clip in clips)]
+    problems = _few_groups(clips) + _shared_between_splits(clips) + _bad_levels(clips, stats)
     return CorpusReport(name, rows, problems, read_left_out(manifest.parent))

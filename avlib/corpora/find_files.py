@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['APPLE_DOUBLE', 'BROKEN_LINK', 'DAMAGED', 'HIDDEN', 'MISNAMED', 'OTHER', 'PLACEHOLDER', 'REPEATED', 'SAME_FILE',
-           'SPECIAL', 'SYSTEM', 'UNREADABLE', 'SYSTEM_NAMES', 'Result', 'LeftOut', 'printable', 'path_order',
+           'SPECIAL', 'SYSTEM', 'UNREADABLE', 'SYSTEM_NAMES', 'Result', 'LeftOut', 'one_line', 'path_order',
            'find_files', 'name_error', 'check_names', 'FolderReader', 'write_left_out', 'read_left_out']
 
 # %% ../../nbs/corpora/find_files.ipynb #10fc06af
@@ -57,11 +57,11 @@ class LeftOut:
 
     def _first(self, reason: str) -> str:
         "Return the folder and the name of the first path of a reason."
-        return printable(Path(*min(self.paths[reason], key=path_order).parts[-2:]))
+        return one_line(Path(*min(self.paths[reason], key=path_order).parts[-2:]))
 
 # %% ../../nbs/corpora/find_files.ipynb #97ab7f69
-def printable(text: object) -> str:
-    "Return a text for a message of one line: control characters and bytes that are not UTF-8 become `\\x` codes."
+def one_line(text: object) -> str:
+    "Return a text as one line for a message: control characters and bytes that are not UTF-8 become `\\x` codes."
     return re.sub('[\x00-\x1f\x7f-\x9f\ud800-\udfff]', _escape, str(text))
 
 
@@ -189,7 +189,7 @@ def name_error(path: Path) -> str:
     if path.as_posix().isascii() or not re.search('[\ud800-\udfff]', path.as_posix()):
         return ''
     return (
-        f'{printable(path)}: the name is not UTF-8, and a manifest cannot hold it; rename it by mv, or all names in '
+        f'{one_line(path)}: the name is not UTF-8, and a manifest cannot hold it; rename it by mv, or all names in '
         'a folder by convmv -r -f latin1 -t utf8 --notest FOLDER'
     )
 
