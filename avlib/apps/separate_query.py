@@ -179,12 +179,14 @@ def separate_by_query(
     progress: bool = True,
     overwrite: bool = False,
     gate: bool = False,
+    band: str = 'full',
 ) -> tuple[list[Path], str]:
     """Separate an audio file into `out/STEM-QUERY.wav` for each query, and with `rest` `STEM-rest.wav`.
 
     Returns the paths and a report, a line for each query (see `session_report`).
     `model`: a name or path (see `load_model`) of a model that was trained on queries.
     `overwrite`: replace files of these names. `gate`: scale each estimate by the probability that its sound is present.
+    `band`: 'full' gives each estimate its share of what lies beyond the model's band, 'model' leaves it out.
     Raises ValueError for another model, without queries, for a query without words, and for a gate without a
     calibration; AudioError and
     CheckpointError for bad files; OutputError where a file exists.
@@ -197,6 +199,6 @@ def separate_by_query(
     files.check(names)
     method, card = _load_query_separator(model, runs)
     session = QuerySession(method, queries, card, gate)
-    with separated_blocks(path, session.separate_channels, card['rate'], True, rest, progress) as blocks:
+    with separated_blocks(path, session.separate_channels, card['rate'], True, rest, progress, band) as blocks:
         paths = write_named(blocks, files, names)
     return paths, '\n'.join(session_report(session))

@@ -125,12 +125,13 @@ def separate_by_ensemble(
     runs: str | Path = 'runs',
     progress: bool = True,
     overwrite: bool = False,
+    band: str = 'full',
 ) -> tuple[list[Path], str]:
     """Separate a stereo file by direction where that is confident, else by `model` (see `load_model`).
 
     Returns the paths, and a line on which method was taken.
     `switch`: the confidence, 0 to 1, above which directions are taken (default: that of `switch_confidence`).
-    `overwrite`: replace files of these names.
+    `overwrite`: replace files of these names. `band`: as in `separate_file`; directions have the whole band.
     Raises ValueError for a switch outside 0 to 1, and as `switch_confidence`, `separate_file` and
     `separate_by_direction` do.
     """
@@ -143,5 +144,5 @@ def separate_by_ensemble(
     if confidence > switch:
         paths = separate_by_direction(path, out, sources, suffix, cue, microphone_distance, progress, overwrite)
         return paths, f'by direction ({summary})'
-    paths = separate_file(path, model, out, sources, suffix, runs, progress, overwrite)
+    paths = separate_file(path, model, out, sources, suffix, runs, progress, overwrite, band)
     return paths, f'by the model {model} ({summary})'
