@@ -6,6 +6,7 @@ __all__ = ['BLOCK_SIZES', 'FLAC_TAIL', 'Page', 'ogg_pieces', 'flac_pieces']
 # %% ../../nbs/io/audio_streams.ipynb #00381e4c
 import struct
 from dataclasses import dataclass
+from functools import cache
 from mmap import mmap
 
 from .audio_pieces import Piece, TruncatedError
@@ -69,8 +70,8 @@ def _crc8(data: bytes) -> int:
     return register & 0xFF
 
 
-def _frame_end(view: bytes | mmap, place: int, block: int) -> int | None:
-    "Return the number of the sample after the FLAC frame at byte `place`; None where none begins there."
+def _frame_samples(view: bytes | mmap, place: int, block: int) -> range | None:
+    "Return the numbers of the samples of the FLAC frame at byte `place`; None where none begins there."
     head = bytes(view[place : place + 16])
     width = 8 - (head[4] ^ 0xFF).bit_length() if len(head) == 16 else 8
     if width > 7 or width == 1 or head[3] & 1:
@@ -81,8 +82,8 @@ def _frame_end(view: bytes | mmap, place: int, block: int) -> int | None:
     if crc_at > 15 or _crc8(head[:crc_at]) != head[crc_at]:
         return None
     size = int.from_bytes(head[at : at + extra], 'big') + 1 if extra else BLOCK_SIZES.get(code)
-    number = _coded_number(head[4:at])
-    return None if size is None else number * (1 if head[1] & 1 else block) + size
+    first = _coded_number(head[4:at]) * (1 if head[1] & 1 else block)
+    return None if size is None else range(first, first + size)
 
 
 def _coded_number(code: bytes) -> int:
@@ -112,8 +113,26 @@ def _frame_format(head: bytes) -> tuple | None:
     return head[2] & 15, 1 if channels in (8, 9, 10) else channels, head[3] & 15
 
 
+@cache
+def _crc16_table() -> list[int]:
+    table = list(range(0, 2**16, 2**8))
+    for _ in range(8):
+        table = [(value << 1 ^ (0x18005 if value & 0x8000 else 0)) & 0xFFFF for value in table]
+    return table
+
+
+def _is_whole_frame(data: bytes) -> bool:
+    "Return whether a FLAC frame, whose checksum makes the remainder 0, ends with these bytes or before a tag or zeros."
+    table, register = _crc16_table(), 0
+    for place, byte in enumerate(data, 1):
+        register = table[register >> 8 ^ byte] ^ (register & 0xFF) << 8
+        if not register and (data[place : place + 3] in (b'TAG', b'APE', b'ID3') or not any(data[place:])):
+            return True
+    return False
+
+
 def _last_sample(view: bytes | mmap, start: int, stop: int) -> int | None:
-    """Return the number of samples up to the last frame of the FLAC stream in these bytes; None where none is found.
+    """Return the number of samples up to the last whole frame of a FLAC stream; None where no frame is found.
 
     Rate, channels and depth must be those of the first frame: a checksum of 8 bits alone is right by chance too often.
     """
@@ -122,9 +141,9 @@ def _last_sample(view: bytes | mmap, start: int, stop: int) -> int | None:
     place = len(tail)
     while (place := tail.rfind(first[:2], 0, place)) >= 0:
         if _frame_format(tail[place : place + 4]) == _frame_format(first):
-            end = _frame_end(tail, place, block)
-            if end is not None:
-                return end
+            samples = _frame_samples(tail, place, block)
+            if samples is not None:
+                return samples.stop if _is_whole_frame(tail[place:]) else samples.start
     return None
 
 
