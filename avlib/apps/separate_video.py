@@ -8,13 +8,14 @@ __all__ = ['TRAINING_PEAK', 'visual_inputs', 'describe_objects', 'object_displac
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from .model_commands import wrong_kind
 from ..io.audio import AudioInfo
 from ..io.files import write_json
-from ..io.outputs import check_name, check_outputs, new_files
+from ..io.outputs import check_outputs, new_files
 from ..io.video import MediaError, VideoInfo, video_info, video_sound
 from ..corpora.asiw import WINDOW_FRAMES
 from ..synthesis.motion import box_displacement
@@ -150,17 +151,29 @@ def _load_visual_separator(model, runs):
     return method, card['prepared']
 
 
-def _read_sound(video: str | Path, info: VideoInfo) -> tuple[torch.Tensor, int, list[str]]:
-    "Return the sound `[T]`, padded with silence to the length of the video, its rate, and notes on that."
+class _Clip(NamedTuple):
+    "A video with its sound `[T]` at `rate` Hz, padded with silence to the length of the pictures."
+
+    path: Path
+    info: VideoInfo
+    sound: torch.Tensor
+    rate: int
+
+
+def _read_clip(video, boxes, detector) -> tuple[_Clip, list[str]]:
+    "Return a video with its sound, and notes on that."
+    info = video_info(video)
+    _check_video(video, info, boxes, detector)
     sound, rate = video_sound(video)
     missing = round(info.seconds * rate) - len(sound)
     notes = []
     if missing > 0.2 * rate:
         gap = info.seconds - len(sound) / rate
         notes.append(f'{video}: its sound ends {gap:.1f} s before its picture; the rest counts as silence')
-    return torch.nn.functional.pad(sound, (0, max(missing, 0))), rate, notes
+    padded = torch.nn.functional.pad(sound, (0, max(missing, 0)))
+    return _Clip(Path(video), info, padded, rate), notes
 
-
+# %% ../../nbs/apps/separate_video.ipynb #7cc4de9d
 def _choose_objects(path, objects, labels):
     "Return the indices of the objects of the model's classes."
     chosen = [index for index, track in enumerate(objects) if track.name in labels]
@@ -173,18 +186,15 @@ def _choose_objects(path, objects, labels):
     return chosen
 
 
-def _unknown_objects(objects, labels):
-    "Return the names of the objects that are of no class of the model, and a note on them."
-    names = [track.name for track in objects if track.name not in labels]
-    counts = ', '.join(f'{name} ({count})' for name, count in Counter(names).items())
-    note = f'used as context only, since the model has no such class: {counts}; it has {", ".join(labels)}'
-    return names, [note] if names else []
+def _joint_paths(video, out):
+    "Return the files for all objects, a video and a table."
+    return [Path(out) / f'{Path(video).stem}-objects{suffix}' for suffix in ('.mp4', '.json')]
 
 
-def _count_windows(length, seconds, rate):
-    "Return the length of a window, and how many windows that overlap by half cover so many samples."
-    window = round(seconds * rate)
-    return window, max(1, -(-length // (window // 2)) - 1)
+def _count_windows(clip, seconds, rate):
+    "Return how many windows of a model at `rate` Hz, `seconds` long, that overlap by half cover the sound."
+    half, length = round(seconds * rate) // 2, -(-len(clip.sound) * rate // clip.rate)
+    return max(1, -(-length // half) - 1)
 
 # %% ../../nbs/apps/separate_video.ipynb #00000022
 def _check_video(video, info, boxes, detector):
@@ -193,6 +203,61 @@ def _check_video(video, info, boxes, detector):
     frames = info.seconds * info.fps
     if frames < WINDOW_FRAMES - 0.5:
         raise MediaError(f'{video}: has {frames:.0f} frames; motion needs {WINDOW_FRAMES}: give a longer video')
+
+# %% ../../nbs/apps/separate_video.ipynb #0000000b
+def _names(separator, indices):
+    return [separator.video.objects[index].name for index in indices]
+
+
+def _object_rows(separator, paths, info, size):
+    rows = []
+    for place, (index, path) in enumerate(zip(separator.chosen, paths, strict=True)):
+        own = [window[place] for window in separator.moments if window[place]]
+        moments = [{**moment, 'box': scale_box(moment['box'], info, size)} for moment in own]
+        rows.append({'name': separator.video.objects[index].name, 'file': path.name, 'moments': moments})
+    return rows
+
+
+def _summary(separator, clip, model, objects):
+    card = {'video': clip.path.name, 'model': model, 'window': separator.data['seconds']}
+    size = {'width': clip.info.width, 'height': clip.info.height}
+    return {**card, **size, 'objects': objects, 'unknown': _names(separator, separator.context)}
+
+
+def _object_notes(separator):
+    "Return a note on objects of classes that the model doesn't know, and one for each that is never visible."
+    notes, counts = [], Counter(_names(separator, separator.context))
+    if counts:
+        listed = ', '.join(f'{name} ({count})' for name, count in counts.items())
+        labels = ', '.join(separator.data['labels'])
+        notes.append(f'used as context only, since the model has no such class: {listed}; it has {labels}')
+    for index, name in zip(separator.chosen, file_names(_names(separator, separator.chosen)), strict=True):
+        if index not in separator.visible:
+            notes.append(f'{name}: not visible at the beginning of any window; its file is silent')
+    return notes
+
+# %% ../../nbs/apps/separate_video.ipynb #7ebf175f
+def _separate(separator, clip, count):
+    "Return the sounds `[object, T]` in a clip, from `count` windows, at the clip's rate."
+    rate = separator.method.settings.rate
+    window = round(separator.data['seconds'] * rate)
+    with torch.inference_mode():
+        estimates = separate_windows(separator, resample(clip.sound, clip.rate, rate), window, count)
+    return resample(estimates, rate, clip.rate, length=len(clip.sound))
+
+
+def _write_separated(separator, clip, count, files, joint_paths, model):
+    "Separate a clip; write the sounds, the video and the table, all or none; return their paths."
+    names = file_names(_names(separator, separator.chosen))
+    paths = [*files.paths(names), *joint_paths]
+    with new_files(paths, files.inputs, files.overwrite) as temporaries:
+        estimates = _separate(separator, clip, count)
+        write_named([estimates[None]], files._replace(folder=temporaries[0].parent), names)
+        objects = _object_rows(separator, paths[: len(names)], clip.info, separator.data['size'])
+        hold = separator.video.hold
+        write_overlay(temporaries[-2], clip.path, clip.info, objects, hold, clip.sound, clip.rate)
+        write_json(temporaries[-1], _summary(separator, clip, model, objects))
+    return paths
 
 # %% ../../nbs/apps/separate_video.ipynb #0000001b
 def separate_by_objects(
@@ -217,60 +282,19 @@ def separate_by_objects(
     `model`: a name or path (see `load_model`). `boxes`: a file (see `read_objects`), or `detector`: from a frame to
     `Detections`. `depth`: from frames to depth (see `MonocularDepth`). `flow`: from two frames to optical flow.
     `overwrite`: replace files of these names.
-    Raises MediaError, which names the file, for a video without sound, with fewer than 8 frames or without an object
-    of a class of the model; ValueError for other models, and without `boxes` and `detector`; OutputError where a
-    file exists. Nothing is written then.
+    Raises MediaError for a video without sound, of fewer than 8 frames or without an object of a class of the model;
+    ValueError for other models, and without `boxes` and `detector`; OutputError where a file exists.
+    Nothing is written then.
     """
-    check_name(video)
     inputs = [video, *([boxes] if boxes else []), *model_files(model, runs)]
-    joint_paths = [Path(out) / f'{Path(video).stem}-objects{suffix}' for suffix in ('.mp4', '.json')]
+    joint_paths = _joint_paths(video, out)
     check_outputs(joint_paths, inputs, overwrite)
     method, data = _load_visual_separator(model, runs)
-    info = video_info(video)
-    _check_video(video, info, boxes, detector)
-    sound, rate, notes = _read_sound(video, info)
-    files = source_files(video, out, suffix, AudioInfo(rate, 1, len(sound), ''), overwrite)
-    mixture = resample(sound, rate, method.settings.rate)
-    window, count = _count_windows(len(mixture), data['seconds'], method.settings.rate)
+    clip, notes = _read_clip(video, boxes, detector)
+    audio = AudioInfo(clip.rate, 1, len(clip.sound), '')
+    files = source_files(video, out, suffix, audio, overwrite)._replace(inputs=tuple(inputs))
+    count = _count_windows(clip, data['seconds'], method.settings.rate)
     frames = read_video_objects(video, data['seconds'], data['size'], count, detector, boxes, depth)
     separator = ObjectSeparator(method, frames, _choose_objects(video, frames.objects, data['labels']), data, flow)
-    names = file_names([frames.objects[index].name for index in separator.chosen])
-    unknown, unknown_notes = _unknown_objects(frames.objects, data['labels'])
-    paths = [*files.paths(names), *joint_paths]
-    with new_files(paths, inputs, overwrite) as temporaries:
-        with torch.inference_mode():
-            estimates = separate_windows(separator, mixture, window, count)
-        estimates = resample(estimates, method.settings.rate, rate, length=len(sound))
-        write_named([estimates[None]], files._replace(folder=temporaries[0].parent), names)
-        objects = _object_rows(separator, paths[: len(names)], info, data['size'])
-        write_overlay(temporaries[-2], video, info, objects, frames.hold, sound, rate)
-        write_json(temporaries[-1], {**_summary(video, model, info, data['seconds'], objects), 'unknown': unknown})
-    return paths, '\n'.join([*notes, *unknown_notes, *_invisible_notes(names, separator)])
-
-# %% ../../nbs/apps/separate_video.ipynb #0000000b
-def _object_rows(separator, paths, info, size):
-    rows = []
-    for place, (index, path) in enumerate(zip(separator.chosen, paths, strict=True)):
-        own = [window[place] for window in separator.moments if window[place]]
-        moments = [{**moment, 'box': scale_box(moment['box'], info, size)} for moment in own]
-        rows.append({'name': separator.video.objects[index].name, 'file': path.name, 'moments': moments})
-    return rows
-
-
-def _summary(video, model, info, seconds, objects):
-    return {
-        'video': Path(video).name,
-        'model': str(model),
-        'width': info.width,
-        'height': info.height,
-        'window': seconds,
-        'objects': objects,
-    }
-
-
-def _invisible_notes(names, separator):
-    return [
-        f'{name}: not visible at the beginning of any window; its file is silent'
-        for index, name in zip(separator.chosen, names, strict=True)
-        if index not in separator.visible
-    ]
+    paths = _write_separated(separator, clip, count, files, joint_paths, str(model))
+    return paths, '\n'.join([*notes, *_object_notes(separator)])
