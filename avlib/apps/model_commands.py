@@ -13,7 +13,7 @@ from ..methods.base import Localizer, QuerySeparator, Separator, VisualSeparator
 
 # %% ../../nbs/apps/model_commands.ipynb #d6a55046
 class Kind(NamedTuple):
-    "What other models don't do, the command for a kind of models, and a packaged model of that kind."
+    "Ability that other models lack, command for a kind of models, and a packaged model of that kind."
 
     lacking: str
     command: str
