@@ -72,8 +72,8 @@ def _crc8(data: bytes) -> int:
 
 def _frame_samples(view: bytes | mmap, place: int, block: int) -> range | None:
     "Return the numbers of the samples of the FLAC frame at byte `place`; None where none begins there."
-    head = bytes(view[place : place + 16])
-    width = 8 - (head[4] ^ 0xFF).bit_length() if len(head) == 16 else 8
+    head = bytes(view[place : place + 16]).ljust(16, b'\0')  # the last frame may be shorter: silence, or one sample
+    width = 8 - (head[4] ^ 0xFF).bit_length()
     if width > 7 or width == 1 or head[3] & 1:
         return None
     width, code = max(width, 1), head[2] >> 4
