@@ -28,7 +28,6 @@ from avlib.io.video import (
     write_video,
 )
 from ..dsp.mixing import level_db
-from ..dsp.resample import resample
 from ..methods.base import Localizer
 from ..training.checkpoints import load_model, model_files
 from ..metrics.localization import top_area
@@ -102,8 +101,7 @@ def read_recording(media: str | Path, audio: str | Path | None, rate: int) -> Re
         return Recording(path, is_picture, read_audio(audio, rate=rate, mono=True)[0][0], rate)
     if is_picture:
         raise MediaError(f'{media}: a picture has no sound; give one by --audio FILE')
-    sound, native_rate = video_sound(path)
-    return Recording(path, is_picture, resample(sound, native_rate, rate), rate)
+    return Recording(path, is_picture, *video_sound(path, rate))
 
 # %% ../../nbs/apps/localize.ipynb #0000000c
 BATCH = 16
@@ -130,9 +128,7 @@ def localize_recording(method: Localizer, card: dict, recording: Recording, ever
     """
     seconds, size = card['prepared']['seconds'], card['prepared']['size']
     times = recording.moments(seconds, every)
-    segments = crop_sound(recording.sound, recording.rate, times, seconds)
-    maps = _compute_maps(method, segments, recording.frames(times), size)
-    silent = [bool(level_db(segment) < SILENT_DB) for segment in segments]
+    maps, silent = _compute_maps(method, recording, times, seconds, size)
     if recording.is_picture:
         maps = maps[:1] if all(silent) else maps[~torch.tensor(silent)].mean(0, keepdim=True)
         silent, times = [all(silent)], [0.0]
@@ -140,13 +136,19 @@ def localize_recording(method: Localizer, card: dict, recording: Recording, ever
     return Localization(times, maps, confidences, silent)
 
 # %% ../../nbs/apps/localize.ipynb #0000001a
-def _compute_maps(method, segments, frames: Iterator[torch.Tensor], size):
-    "Return maps `[moment, h, w]`, computed in batches, so that few frames are in memory at once."
-    maps = []
+def _compute_maps(method, recording, times, seconds, size) -> tuple[torch.Tensor, list[bool]]:
+    """Return maps `[moment, h, w]`, and whether the sound of each moment is silent.
+
+    They are computed in batches, so that few frames and segments are in memory at once.
+    """
+    maps, silent, frames = [], [], recording.frames(times)
     with torch.inference_mode():
-        for batch in segments.split(BATCH):
-            maps.append(method.localize(batch, torch.stack([resize_frame(next(frames), size) for _ in batch])))
-    return torch.cat(maps)
+        for first in range(0, len(times), BATCH):
+            segments = crop_sound(recording.sound, recording.rate, times[first : first + BATCH], seconds)
+            images = torch.stack([resize_frame(next(frames), size) for _ in segments])
+            maps.append(method.localize(segments, images))
+            silent += [bool(level_db(segment) < SILENT_DB) for segment in segments]
+    return torch.cat(maps), silent
 
 # %% ../../nbs/apps/localize.ipynb #0000000b
 def write_localization(

@@ -13,7 +13,6 @@ from ..corpora.asiw import VIDEO_LISTS, read_video_objects, video_folder
 from ..corpora.manifest import ManifestError
 from .moving_clips import draw_pairs
 from ..dsp.mixing import level_db
-from ..dsp.resample import resample
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from ..io.optional_packages import require
 from ..io.video import MediaError, video_sound
@@ -98,8 +97,7 @@ def window_sound(root: str | Path, row: dict, rate: int, seconds: float) -> tupl
 
     Raises MediaError for a sound that can't be read.
     """
-    sound, native = video_sound(Path(root) / row['sound'])
-    sound, length = resample(sound, native, rate), round(seconds * rate)
+    sound, length = video_sound(Path(root) / row['sound'], rate)[0], round(seconds * rate)
     sound = sound.repeat(-(-length // len(sound)))
     start = min(max(row['window'] - int(seconds) // 2, 0), (len(sound) - length) // rate)
     return sound[start * rate : start * rate + length], row['window'] - start

@@ -17,7 +17,6 @@ from ..corpora.video_corpora import clips_on_disk
 from .mixtures import LEVEL_DB, MixtureSettings
 from .negatives import draw_negatives
 from ..dsp.mixing import level_db, set_level
-from ..dsp.resample import resample
 from ..io.audio import read_audio
 from ..io.files import read_json, read_jsonl, write_json, write_jsonl
 from ..io.pictures import IMAGE_SUFFIXES, read_image
@@ -52,9 +51,11 @@ class VideoPairs(Dataset):
         row, rate = self.rows[index], self.settings.rate
         if row['sound']:
             sound = read_audio(self.root / row['sound'], rate=rate, mono=True)[0][0]
+            middle = len(sound) / rate / 2
         else:
-            sound = resample(*video_sound(self.root / row['file']), rate)
-        crop = crop_sound(sound, rate, (len(sound) / rate / 2,), self.settings.seconds)[0]
+            sound, _ = video_sound(self.root / row['file'], rate)
+            middle = video_info(self.root / row['file']).seconds / 2
+        crop = crop_sound(sound, rate, (middle,), self.settings.seconds)[0]
         return set_level(crop, LEVEL_DB) if level_db(crop) > -90 else crop
 
     def __getitem__(self, index: int) -> dict:

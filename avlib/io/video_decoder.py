@@ -130,8 +130,8 @@ def open_video(path: str | Path) -> Iterator[VideoFile]:
     except _ffmpeg_errors() as error:
         raise MediaError(f'{path}: is no whole video ({error}); copy it again') from error
     if file.errors:
-        count, error = len(file.errors), file.errors[0]
-        warnings.warn(f'{path}: {count} damaged packets are left out ({error}); copy the file again', stacklevel=3)
+        count, cause = len(file.errors), file.errors[0]
+        warnings.warn(f'{path}: {count} damaged packets are left out ({cause}); copy the file again', stacklevel=3)
 
 # %% ../../nbs/io/video_decoder.ipynb #8e6f3b51
 def timed_pictures(file: VideoFile) -> Iterator[tuple[float, Any]]:
@@ -155,7 +155,7 @@ def timed_sounds(file: VideoFile) -> Iterator[tuple[float | None, Any]]:
             for frame in file.decode(packet):
                 time = file.time(frame, file.sound)
                 origin = time if origin is None else origin
-                yield None if time is None else time - origin, frame
+                yield None if time is None or origin is None else time - origin, frame
 
 
 def picture_rate(file: VideoFile) -> float:
