@@ -20,7 +20,7 @@ SkipBad = Annotated[bool, typer.Option('--skip-bad', help='Leave out files that 
 def _split_names(text: str) -> list[str]:
     return [name for name in text.split(',') if name]
 
-
+# %% ../../nbs/apps/cli_data.ipynb #7330f50a
 @data_app.command()
 def add(
     folder: Annotated[Path, typer.Argument(help='Folder of recordings; subfolders are searched, too.')],
@@ -180,7 +180,7 @@ def _link_video_list(kind, folder, root, options, skip_bad) -> str:
     clips = f'{len(found.clips)} clips of {len(labels)} labels'
     return f'{path}: {clips}; next: make repro PROFILE=small CORPUS={kind}'
 
-
+# %% ../../nbs/apps/cli_data.ipynb #d8a44587
 def _link_videos(kind, folder, root, options, skip_bad) -> str:
     "Link videos that one paper takes."
     from avlib.corpora.find_files import LeftOut

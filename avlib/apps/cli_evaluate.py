@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['evaluate_app', 'Predictions', 'Annotations', 'Negatives', 'Area', 'Threshold', 'Iou', 'Confidence', 'ResultFile',
-           'evaluate', 'localization']
+           'Overwrite', 'evaluate', 'localization']
 
 # %% ../../nbs/apps/cli_evaluate.ipynb #00000002
 from pathlib import Path
@@ -28,6 +28,12 @@ Confidence = Annotated[
     typer.Option(help='Confidence of a map: max, or top-quarter as in the published evaluation.'),
 ]
 ResultFile = Annotated[Path | None, typer.Option(help='JSON file for the figures.')]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        '--overwrite', help='Replace the file of --out. Without it, the command stops before it does any work.'
+    ),
+]
 
 
 @evaluate_app.callback()
@@ -45,18 +51,28 @@ def localization(
     iou: Iou = 0.5,
     confidence: Confidence = 'max',
     out: ResultFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Evaluate maps of where sounds come from.
 
     Prints accuracy, AP, max-F1 and AUROC, by size of the source and kind of negative, beside the center prior's.
     """
     from avlib.io.files import write_json
+    from avlib.io.outputs import check_outputs, new_files
     from avlib.apps.evaluate_maps import format_summary, score_maps, summarize
 
     if not 0 <= iou < 1:
         raise ValueError(f'--iou: got {iou}; expected at least 0 and less than 1')
+    inputs = [*_files(predictions), *_files(annotations), *([negatives] if negatives else [])]
+    check_outputs([out] if out else [], inputs, overwrite)
     summary = summarize(score_maps(predictions, annotations, negatives, area, threshold, confidence), iou)
     rule = f'the largest {100 * area:g}% of the frame' if threshold is None else f'values from {threshold} on'
     typer.echo(f'predictions: {rule}; localized: cIoU above {iou}; in %\n{format_summary(summary)}')
     if out:
-        write_json(out, {'rule': rule, 'iou': iou, 'confidence': confidence, **summary})
+        with new_files([out], inputs, overwrite) as [temporary]:
+            write_json(temporary, {'rule': rule, 'iou': iou, 'confidence': confidence, **summary})
+
+# %% ../../nbs/apps/cli_evaluate.ipynb #4146fd1b
+def _files(path):
+    "Return the files of a folder, or the path itself."
+    return list(path.iterdir()) if path.is_dir() else [path]

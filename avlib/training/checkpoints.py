@@ -13,6 +13,7 @@ import torch
 
 import avlib
 from ..io.files import read_json, write_json
+from ..io.outputs import check_outputs
 from ..io.tensor_store import read_tensors, write_tensors
 from .old_names import translate_card, translate_tensors
 from .registry import build_method, name_of
@@ -117,19 +118,20 @@ def trained_models(runs: str | Path = 'runs') -> dict[str, Path]:
 def find_model(name: str | Path, runs: str | Path = 'runs') -> Path:
     """Return the weights file of a model by path or name.
 
-    A path is a file, or a folder that has `model.safetensors`. Raises CheckpointError, which lists all models, for an
-    unknown name.
+    A path is a file, or a folder that has `model.safetensors`. A file or folder without a model doesn't hide a model of
+    its name. Raises CheckpointError, which lists all models, for an unknown name.
     """
     path = Path(name)
-    if path.is_dir():
-        path = path / 'model.safetensors'
-    if path.suffix == '.safetensors' or path.is_file():
-        return path
+    weights = path / 'model.safetensors' if path.is_dir() else path
+    if weights.is_file() and (weights.suffix == '.safetensors' or weights.with_suffix('.json').is_file()):
+        return weights
     models = {**bundled_models(), **trained_models(runs)}
-    if str(name) not in models:
-        names = ', '.join(sorted(models)) or '(none yet)'
-        raise CheckpointError(f'no model "{name}": neither a file nor one of {names}')
-    return models[str(name)]
+    if str(name) in models:
+        return models[str(name)]
+    if weights.suffix == '.safetensors' or weights.is_file():
+        return weights
+    names = ', '.join(sorted(models)) or '(none yet)'
+    raise CheckpointError(f'no model "{name}": neither a file nor one of {names}')
 
 # %% ../../nbs/training/checkpoints.ipynb #53964bd9
 def model_files(name: str | Path, runs: str | Path = 'runs') -> list[Path]:
@@ -162,8 +164,12 @@ def dequantize(tensors: dict) -> dict:
 
 
 def pack_model(model: str | Path, path: str | Path) -> Path:
-    "Copy a trained model to `path`, quantized and without its training-only parts; return the path."
+    """Copy a trained model to `path`, quantized and without its training-only parts; return the path.
+
+    An older model at `path` is replaced. Raises OutputError where `path` is the trained model itself.
+    """
     source, path = Path(model), Path(path)
+    check_outputs([path, path.with_suffix('.json')], model_files(source), overwrite=True)
     method, card = load_model(source)
     method = method.inference_copy()
     write_tensors(path, quantize(method.state_dict()), {})
