@@ -4,6 +4,7 @@ import ast
 import configparser
 import io
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -416,7 +417,8 @@ def test_python_finds_the_package_beside_its_clone(tmp_path):
     (wheel,) = tmp_path.glob('*.whl')
     zipfile.ZipFile(wheel).extractall(installed)
     code = f'import site; site.addsitedir({str(installed)!r}); import avlib; print(avlib.__version__, avlib.__file__)'
+    own = {name: value for name, value in os.environ.items() if not name.startswith('PYTHON')}
     for folder in (tmp_path, clone, clone / 'avlib'):
-        ran = subprocess.run([sys.executable, '-S', '-c', code], cwd=folder, capture_output=True, text=True)
+        ran = subprocess.run([sys.executable, '-S', '-c', code], cwd=folder, env=own, capture_output=True, text=True)
         version, file = ran.stdout.split() or ran.stderr
         assert version and Path(file) == clone / 'avlib/__init__.py'
