@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['MAX_NAME_LENGTH', 'RESIDUAL', 'file_names', 'UnknownNameWarning', 'reading_notes', 'QueryTexts', 'trim_silence',
-           'QuerySession', 'session_report', 'separate_by_query']
+           'mean_presence', 'QuerySession', 'session_report', 'separate_by_query']
 
 # %% ../../nbs/apps/separate_query.ipynb #00000002
 import re
@@ -94,6 +94,12 @@ def trim_silence(recording: torch.Tensor) -> torch.Tensor:
     sounding = recording.any(0).nonzero()[:, 0]
     return recording[:, sounding[0] : sounding[-1] + 1] if len(sounding) else recording[:, :0]
 
+
+def mean_presence(method: QuerySeparator, recording: torch.Tensor, texts: list[str], fit: dict) -> torch.Tensor:
+    "Return the probabilities `[text]` that sounds are in a recording `[channel, time]` that is not silent."
+    weight = recording.square().sum(-1, keepdim=True)
+    return (weight * method.presence(trim_silence(recording), texts, fit)).sum(0) / weight.sum()
+
 # %% ../../nbs/apps/separate_query.ipynb #0000001b
 class QuerySession:
     """Separate the windows of one recording by queries, and average level, agreement and presence over them.
@@ -115,18 +121,15 @@ class QuerySession:
     def separate_channels(self, recording: torch.Tensor) -> torch.Tensor:
         "Return estimates `[channel, query, time]` of a window `[channel, time]`, scaled by their presence if gated."
         presence, estimates = self.estimate_presence(recording), self.method.separate(recording, self.words.texts)
-        if self.gate:
-            estimates = presence[:, None] * estimates
+        estimates = presence[:, None] * estimates if self.gate else estimates
         self._update(recording, estimates, presence)
         return estimates
 
     def estimate_presence(self, recording: torch.Tensor) -> torch.Tensor:
         "Return the probabilities `[query]` that sounds are in a window; 1 where there is nothing to estimate them by."
-        presence, trimmed = recording.new_ones(len(self.queries)), trim_silence(recording)
-        if self.presence_fit and trimmed.shape[-1]:
-            weight = recording.square().sum(-1, keepdim=True)
-            by_channel = self.method.presence(trimmed, self.words.texts, self.presence_fit)
-            presence = (weight * by_channel).sum(0) / weight.sum()
+        if not self.presence_fit or not recording.any():
+            return recording.new_ones(len(self.queries))
+        presence = mean_presence(self.method, recording, self.words.texts, self.presence_fit)
         return presence.masked_fill(torch.tensor(self.words.meaningless, device=presence.device), 1.0)
 
     def _update(self, recording, estimates, presence):
@@ -167,7 +170,7 @@ def _load_query_separator(model, runs) -> tuple[QuerySeparator, dict]:
         raise wrong_kind(model, method, QuerySeparator)
     return method, card
 
-
+# %% ../../nbs/apps/separate_query.ipynb #04f65f82
 def separate_by_query(
     path: str | Path,
     model: str | Path,

@@ -35,7 +35,7 @@ def split_names(text: str) -> list[str]:
     words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text)
     return [word.removesuffix("'s") for word in words]
 
-
+# %% ../../nbs/corpora/sound_names.ipynb #8d3ad5fb
 def singulars(word: str) -> tuple[str, ...]:
     "Return a word in lower case, and the singulars that it may be the plural of."
     if word in IRREGULAR_PLURALS:
@@ -60,12 +60,8 @@ def _without_es(word):
 SYNONYMS = {  # label -> other names of the same sound
     'accordion': ('squeezebox', 'piano accordion', 'button accordion'),
     'acoustic guitar': ('guitar', 'classical guitar', 'spanish guitar', 'nylon guitar', 'steel string guitar'),
-    'applause': ('applauding', 'ovation'),
     'bassoon': ('fagott', 'fagotto'),
-    'bell': ('tubular bell', 'chime'),
-    'bird': ('birdsong', 'bird song', 'bird call', 'chirp', 'chirping', 'tweet', 'tweeting'),
     'cello': ('violoncello',),
-    'clapping': ('clap', 'handclap', 'clapping hands', 'hand clapping'),
     'congas': ('conga drum', 'tumbadora'),
     'cymbal': ('ride cymbal', 'ride'),
     'double bass': ('contrabass', 'contrabasso', 'upright bass', 'string bass', 'acoustic bass', 'bass fiddle'),
@@ -76,8 +72,6 @@ SYNONYMS = {  # label -> other names of the same sound
     'french horn': ('horn',),
     'guzheng': ('zheng', 'chinese zither'),
     'harmonica': ('mouth organ', 'mouth harp', 'blues harp'),
-    'helicopter': ('chopper', 'heli'),
-    'horse': ('hoof', 'horse hoof', 'hoofbeat', 'gallop', 'galloping'),
     'maracas': ('shaker', 'rumba shaker'),
     'organ': ('pipe organ', 'church organ'),
     'piano': ('grand piano', 'upright piano', 'acoustic piano', 'pianoforte'),
@@ -88,14 +82,24 @@ SYNONYMS = {  # label -> other names of the same sound
     ),
     'snare': ('snare drum', 'side drum'),
     'tambourine': ('tamborine', 'tambourin'),
-    'telephone': ('phone', 'ringtone', 'telephone ringing', 'phone ringing'),
     'timpani': ('kettledrum', 'kettle drum'),
     'trombone': ('slide trombone', 'tenor trombone'),
     'ukulele': ('uke', 'ukelele'),
     'violin': ('fiddle',),
+    'xylophone': ('xylo',),
+}
+
+# %% ../../nbs/corpora/sound_names.ipynb #a9d60619
+SYNONYMS |= {
+    'applause': ('applauding', 'ovation'),
+    'bell': ('tubular bell', 'chime'),
+    'bird': ('birdsong', 'bird song', 'bird call', 'chirp', 'chirping', 'tweet', 'tweeting'),
+    'clapping': ('clap', 'handclap', 'clapping hands', 'hand clapping'),
+    'helicopter': ('chopper', 'heli'),
+    'horse': ('hoof', 'horse hoof', 'hoofbeat', 'gallop', 'galloping'),
+    'telephone': ('phone', 'ringtone', 'telephone ringing', 'phone ringing'),
     'voice': ('vocal', 'singing', 'singer', 'singing voice'),
     'whistle': ('whistling',),
-    'xylophone': ('xylo',),
 }
 
 # %% ../../nbs/corpora/sound_names.ipynb #68f83b52

@@ -197,7 +197,7 @@ class CalibratedQuerySeparator(TextQuerySeparator):
                 present.append(torch.tensor([name in drawn for name in names]))
         return {'presence': fit_presence(torch.cat(cosines), torch.cat(present))}
 
-
+# %% ../../nbs/methods/text_query_separator.ipynb #d971b004
 def _sounds_by_query(examples):
     "Return the sources of examples by their queries, without those that are silent or have no query."
     sounds = defaultdict(list)
