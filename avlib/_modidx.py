@@ -1525,6 +1525,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'avlib.io.audio_streams._ogg_pages': ( 'io/audio_streams.html#_ogg_pages',
                                                                                'avlib/io/audio_streams.py'),
                                         'avlib.io.audio_streams._places': ('io/audio_streams.html#_places', 'avlib/io/audio_streams.py'),
+                                        'avlib.io.audio_streams._stretches': ( 'io/audio_streams.html#_stretches',
+                                                                               'avlib/io/audio_streams.py'),
                                         'avlib.io.audio_streams.flac_pieces': ( 'io/audio_streams.html#flac_pieces',
                                                                                 'avlib/io/audio_streams.py'),
                                         'avlib.io.audio_streams.ogg_pieces': ( 'io/audio_streams.html#ogg_pieces',

@@ -7,6 +7,7 @@ __all__ = ['EMBEDDED_SPEECH', 'EMBEDDED_MUSIC', 'INPUTS', 'HEADER', 'CorpusSourc
            'write_pipeline']
 
 # %% ../../nbs/reproduction/pipeline.ipynb #00000002
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,6 +225,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper, text):
+    "Quote a text that YAML 1.2, as DVC reads it, takes for a number. PyYAML writes YAML 1.1."
+    return dumper.represent_scalar('tag:yaml.org,2002:str', text, "'" if _NUMBER.fullmatch(text) else None)
+
+
+_NUMBER = re.compile(r'[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|0[ob][0-7]+|0x[0-9a-fA-F]+')
+_Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(_OneLine, lambda dumper, items: dumper.represent_sequence(_SEQUENCE, items, flow_style=True))
 _SEQUENCE = 'tag:yaml.org,2002:seq'
 

@@ -43,12 +43,29 @@ def choose(settings: dict, key: str, what: str):
 
 # %% ../../nbs/training/settings.ipynb #00000009
 def read_params(root: Path | None = None) -> dict:
-    "Return the content of `params.yaml`, from `root` or the repository around the working folder."
+    """Return the content of `params.yaml`, from `root` or the repository around the working folder.
+
+    Keys stay text: a profile may be called 007.
+    """
     yaml = require('yaml', 'train')
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fast, where libyaml is installed
-    return yaml.load(((root or repository()) / 'params.yaml').read_text(encoding='utf-8'), loader)
+    fast = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fast, where libyaml is installed
+    return yaml.load(((root or repository()) / 'params.yaml').read_text(encoding='utf-8'), _text_keys(fast))
 
 
+def _text_keys(loader: type) -> type:
+    "Return a loader of YAML that leaves the keys of mappings as they are written."
+    prefix = 'tag:yaml.org,2002:'
+
+    class TextKeys(loader):
+        def construct_mapping(self, node, deep=False):
+            for key, _ in node.value:
+                if key.tag in {f'{prefix}{kind}' for kind in ('int', 'float', 'bool', 'null')}:
+                    key.tag = f'{prefix}str'
+            return super().construct_mapping(node, deep)
+
+    return TextKeys
+
+# %% ../../nbs/training/settings.ipynb #0cf4b128
 def inherited(entries: dict, name: str, what: str) -> dict:
     "Return an entry, merged over the entry that its `like` names. Raises SettingsError for an unknown entry."
     entry = dict(choose(entries, name, what))
