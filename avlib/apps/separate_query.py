@@ -113,8 +113,7 @@ class QuerySession:
         self.presence_fit = card.get('presence')
         if gate and not self.presence_fit:
             raise ValueError('gate: the model has no calibration of presence; leave --gate out')
-        labels = list(card.get('prepared', {}).get('labels', ()))
-        self.words = QueryTexts(queries, labels, method.embedding)
+        self.words = QueryTexts(queries, list(card.get('prepared', {}).get('labels', ())), method.embedding)
         self.mixture_energy = 0.0
         self.energy, self.agreement, self.presence = torch.zeros(3, len(queries))  # the last two weighted
 

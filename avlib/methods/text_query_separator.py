@@ -187,6 +187,7 @@ class CalibratedQuerySeparator(TextQuerySeparator):
         An example holds `sources [source, T]` and their `queries`. The sources of all examples are mixed anew, one to
         six at a time (see `draw_mixtures`). Empty where every name is in every example.
         """
+        examples = list(examples)
         names = sorted(set().union(*(example['queries'] for example in examples)) - {''})
         if all(name in example['queries'] for name in names for example in examples):
             return {}
