@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from .find_files import read_left_out
+from .find_files import one_line, read_left_out
 from .manifest import SPLITS, Clip, ManifestError, check_splits_disjoint, clips_folder, read_manifest
 from ..io.audio import AudioError
 from ..io.audio_stats import AudioStats, measure_audio
@@ -35,7 +35,7 @@ class CorpusReport:
             lines.append('  '.join(padded).rstrip())
         notes = [f'left out: {self.left_out}'] if self.left_out else []
         problems = [f'problem: {problem}' for problem in self.problems] or ['no problems found']
-        return '\n'.join([*lines, *notes, *problems])
+        return '\n'.join(map(one_line, [*lines, *notes, *problems]))
 
 # %% ../../nbs/corpora/corpus_check.ipynb #00000007
 def _measure_clips(manifest: Path, clips: list[Clip]) -> dict[str, AudioStats]:

@@ -3,7 +3,8 @@
 # %% auto #0
 __all__ = ['APPLE_DOUBLE', 'BROKEN_LINK', 'DAMAGED', 'HIDDEN', 'MISNAMED', 'OTHER', 'PLACEHOLDER', 'REPEATED', 'SAME_FILE',
            'SPECIAL', 'SYSTEM', 'UNREADABLE', 'SYSTEM_NAMES', 'Result', 'LeftOut', 'one_line', 'path_order',
-           'find_files', 'name_error', 'check_names', 'FolderReader', 'write_left_out', 'read_left_out']
+           'find_files', 'drop_repeated', 'name_error', 'shorten_name', 'check_names', 'FolderReader', 'write_left_out',
+           'read_left_out']
 
 # %% ../../nbs/corpora/find_files.ipynb #10fc06af
 import os
@@ -11,10 +12,11 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from .manifest import ManifestError
+from .manifest import ManifestError, is_utf8
 from ..io.files import read_json, write_json
 
 # %% ../../nbs/corpora/find_files.ipynb #87035fd9
@@ -183,15 +185,35 @@ def find_files(
             left_out.add(OTHER, path)
     return sorted((path for path in files if not suffixes or path.suffix.lower() in suffixes), key=path_order)
 
+# %% ../../nbs/corpora/find_files.ipynb #ed59ab8f
+def drop_repeated(paths: list[Path], left_out: LeftOut) -> list[Path]:
+    "Return paths without second names of a file; of several names, the first that is no link stays."
+    found: set[str] = set()
+    repeated: set[Path] = set()
+    for path in sorted(paths, key=os.path.islink):  # files first, otherwise in order
+        real = os.path.realpath(path)
+        if real in found:
+            left_out.add(SAME_FILE, path)
+            repeated.add(path)
+        found.add(real)
+    return [path for path in paths if path not in repeated]
+
 # %% ../../nbs/corpora/find_files.ipynb #7cb6edbb
 def name_error(path: Path) -> str:
     "Return the error message for a name that is not UTF-8, '' for others."
-    if path.as_posix().isascii() or not re.search('[\ud800-\udfff]', path.as_posix()):
+    if is_utf8(path.as_posix()):
         return ''
     return (
         f'{one_line(path)}: the name is not UTF-8, and a manifest cannot hold it; rename it by mv, or all names in '
         'a folder by convmv -r -f latin1 -t utf8 --notest FOLDER'
     )
+
+
+def shorten_name(name: str, limit: int) -> str:
+    "Return a name of at most `limit` bytes, the end of a longer one replaced by a code."
+    if len(name.encode()) <= limit:
+        return name
+    return f'{name.encode()[: limit - 9].decode(errors="ignore")}-{sha256(name.encode()).hexdigest()[:8]}'
 
 
 def check_names(paths: Iterable[Path], skip_bad: bool = False, left_out: LeftOut | None = None) -> list[Path]:

@@ -4,12 +4,10 @@
 __all__ = ['EMBEDDED_CORPORA', 'UNREADABLE_SUFFIXES', 'LONGEST_NAME', 'corpus_folder', 'AddedCorpus', 'add_corpus']
 
 # %% ../../nbs/corpora/folder.ipynb #00000002
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
@@ -20,11 +18,12 @@ from avlib.corpora.find_files import (
     DAMAGED,
     MISNAMED,
     OTHER,
-    SAME_FILE,
     LeftOut,
+    drop_repeated,
     find_files,
     name_error,
     one_line,
+    shorten_name,
     write_left_out,
 )
 from .manifest import Clip, write_manifest
@@ -62,16 +61,9 @@ UNREADABLE_SUFFIXES = set('.m4a .aac .wma .mp4 .ac3 .amr .ape .wv .mka .webm'.sp
 
 
 def _find_sounds(source: Path, left_out: LeftOut) -> list[Path]:
-    "Return the sound files below `source`, relative to it; a file with several names has the one that is no link."
+    "Return the sound files below `source`, relative to it, each file once."
     paths = find_files(source, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES, left_out)
-    found: set[str] = set()
-    for path in sorted(paths, key=os.path.islink):  # links last, otherwise in order
-        real = os.path.realpath(path)
-        if real in found:
-            left_out.add(SAME_FILE, path)
-            paths.remove(path)
-        found.add(real)
-    return [path.relative_to(source) for path in paths]
+    return [path.relative_to(source) for path in drop_repeated(paths, left_out)]
 
 # %% ../../nbs/corpora/folder.ipynb #00000015
 def _examine_files(source: Path, paths: list[Path], naming: tuple, left_out: LeftOut) -> tuple[list[dict], list[str]]:
@@ -133,7 +125,7 @@ LONGEST_NAME = 240  # bytes; systems take 255
 def _free_path(stem: str, suffix: str, taken: set[str]) -> str:
     "Return the path of a copy that no other one has, and add it to `taken`."
     folder, _, name = stem.rpartition('/')
-    name = _shorten(name, LONGEST_NAME - len(suffix))
+    name = shorten_name(name, LONGEST_NAME - len(suffix))
     paths = (Path('audio', folder, f'{name}{number}{suffix}').as_posix() for number in _numbers())
     path = next(path for path in paths if composed(path).casefold() not in taken)
     taken.add(composed(path).casefold())
@@ -143,13 +135,6 @@ def _free_path(stem: str, suffix: str, taken: set[str]) -> str:
 def _numbers() -> Iterator[str]:
     yield ''
     yield from (f'-{number}' for number in count(2))
-
-
-def _shorten(name: str, limit: int) -> str:
-    "Return a name of at most `limit` bytes, the end of a longer one replaced by a code."
-    if len(name.encode()) <= limit:
-        return name
-    return f'{name.encode()[: limit - 9].decode(errors="ignore")}-{sha256(name.encode()).hexdigest()[:8]}'
 
 # %% ../../nbs/corpora/folder.ipynb #0000000e
 def _copy_corpus(source: Path, target: Path, rows: list[dict], splits: list[str], left_out: LeftOut) -> list[Clip]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from .find_files import LeftOut, check_names
+from .filename_pattern import composed
+from .find_files import LeftOut, check_names, shorten_name
 from .manifest import ManifestError
 from .speech_layouts import PublishedMixture, libri2mix, librispeech, subfolder, wsj0_2mix
 from .stereo_folder import stereo_folder
@@ -42,7 +43,7 @@ def _check_link(kind: str, root: str, options: dict) -> None:
 
 def _corpus_name(kind: str, root: str, options: dict) -> str:
     if kind == 'stereo':
-        return '-'.join([kind, *re.findall(r'\w+', Path(root).name.lower())])
+        return shorten_name('-'.join([kind, *re.findall(r'\w+', composed(Path(root).name).lower())]), 100)
     rate = f'-{options["rate"] // 1000}k' if 'rate' in options else ''
     noise = '-noisy' if options.get('noisy') else ''
     return kind + rate + noise

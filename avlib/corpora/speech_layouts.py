@@ -89,7 +89,7 @@ def _shared_names(folder: Path, kind: str, files: dict[str, dict[str, Path]], re
         if unmatched and not reader.skip_bad:
             raise ManifestError(
                 f'{folder}: {kind} and {part} must hold the same files; {len(unmatched)} are in one '
-                f'alone, the first is {unmatched[0]}; make the corpus again'
+                f'alone, the first is {unmatched[0]}{reader.left_out.note}; make the corpus again'
             )
         for name in sorted(set(named) - shared):
             reader.left_out.add(DAMAGED, named[name])

@@ -6,7 +6,7 @@ __all__ = ['stereo_folder']
 # %% ../../nbs/corpora/stereo_folder.ipynb #071f2981
 from pathlib import Path
 
-from .find_files import FolderReader, LeftOut
+from .find_files import FolderReader, LeftOut, drop_repeated
 from .manifest import ManifestError
 from .speech_layouts import PublishedMixture
 from .splits import assign_splits
@@ -39,7 +39,7 @@ def stereo_folder(
     Raises ManifestError where there is none, one has a single channel, or there are too few to have two in each split.
     """
     reader = FolderReader(skip_bad, left_out or LeftOut())
-    files = reader.find(Path(root), AUDIO_SUFFIXES)
+    files = drop_repeated(reader.find(Path(root), AUDIO_SUFFIXES), reader.left_out)
     if not files:
         raise ManifestError(
             f'{root}: holds no recordings{reader.left_out.note}; expected {", ".join(sorted(AUDIO_SUFFIXES))}'
