@@ -9,7 +9,8 @@ PROFILE ?= tiny
 CORPUS ?= speech
 PYTHONS ?= python3.12 python3.11 python3
 
-PYTHON := $(CURDIR)/.venv/bin/python
+# A folder may have spaces in its path, so recipes quote it; targets and prerequisites are relative.
+PYTHON := "$(CURDIR)/.venv/bin/python"
 READY := .venv/.installed
 STATIC := tests/test_lock.py tests/test_layers.py tests/test_notebooks.py tests/test_words.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -21,7 +22,7 @@ help: ## list the commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-8s %s\n", $$1, $$2}'
 
 repro: $(READY) ## reproduce the papers' claims at a profile; prints the table of claims and where the reports lie
-	@$(PYTHON) -m avlib.reproduction.repro --profile $(PROFILE) --corpus $(CORPUS) $(if $(HOURS),--hours $(HOURS))
+	@$(PYTHON) -m avlib.reproduction.repro --profile '$(PROFILE)' --corpus '$(CORPUS)' $(if $(HOURS),--hours '$(HOURS)')
 
 pipeline: $(READY) ## write dvc.yaml from the table of stages and params.yaml
 	@$(PYTHON) -m avlib.reproduction.pipeline
@@ -59,13 +60,17 @@ export: $(READY) ## write avlib/ anew from the notebooks and clear their outputs
 weights: $(READY) ## take the models that come with the package out of runs/, as far as they are trained
 	@take() {
 	  model=runs/$$2/model
-	  if [ -f $$model.safetensors ]; then cp $$model.safetensors avlib/weights/$$1.safetensors; cp $$model.json avlib/weights/$$1.json; echo avlib/weights/$$1; fi
+	  if [ -f "$$model.safetensors" ]; then
+	    cp "$$model.safetensors" "avlib/weights/$$1.safetensors"
+	    cp "$$model.json" "avlib/weights/$$1.json"
+	    echo "avlib/weights/$$1"
+	  fi
 	}
 	take mixit-speech speech/tiny/train/1or2-p100-sparse-0
 	take mixit-speech-long speech/long/train/1or2-p100-sparse-0
 	pack() {
 	  model=runs/$$2/model.safetensors
-	  if [ -f $$model ]; then $(PYTHON) -c 'import sys; from avlib.training.checkpoints import pack_model; print(pack_model(*sys.argv[1:]))' $$model avlib/weights/$$1.safetensors; fi
+	  if [ -f "$$model" ]; then $(PYTHON) -c 'import sys; from avlib.training.checkpoints import pack_model; print(pack_model(*sys.argv[1:]))' "$$model" "avlib/weights/$$1.safetensors"; fi
 	}
 	pack music-queries music/small/train/weak-3-0
 	pack music-scenes music-scenes/tiny/train/slavc-0
@@ -80,16 +85,16 @@ BASE_PYTHON := import ensurepip, sys, venv; assert sys.version_info[:2] in {(3, 
 # .locked is touched last, so that an install killed half-way, or made from another lock, starts over.
 .venv/.locked: requirements.lock
 	@for candidate in $(PYTHONS); do
-	  python=$$($$candidate -c '$(BASE_PYTHON)' 2>/dev/null) && break
+	  python=$$("$$candidate" -c '$(BASE_PYTHON)' 2>/dev/null) && break
 	done
 	if [ -z "$${python:-}" ]; then
 	  echo 'avlib needs Python 3.11 or 3.12 with its venv module (on Debian: apt install python3-venv).' >&2
 	  echo 'None of "$(PYTHONS)" is one; name yours: make PYTHONS=/path/to/python3.12' >&2
 	  exit 1
 	fi
-	echo "Installing $$(grep -c == requirements.lock) packages into .venv for $$($$python --version), once: some minutes, 6 GB"
+	echo "Installing $$(grep -c == requirements.lock) packages into .venv for $$("$$python" --version), once: some minutes, 6 GB"
 	rm -rf .venv
-	$$python -m venv .venv
+	"$$python" -m venv .venv
 	quiet=$$(test -t 1 || echo -qq)
 	$(PYTHON) -m pip install $$quiet --no-deps $$(grep -E '^(setuptools|wheel|packaging)==' requirements.lock)
 	$(PYTHON) -m pip install $$quiet --no-deps --no-build-isolation -r requirements.lock
