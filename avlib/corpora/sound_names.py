@@ -30,8 +30,9 @@ IRREGULAR_PLURALS = {
 
 
 def split_names(text: str) -> list[str]:
-    "Return the words of a text in lower case, without the ending 's."
-    text = unicodedata.normalize('NFKC', text).lower().replace('’', "'")
+    "Return the words of a text in lower case, without accents and the ending 's."
+    text = re.sub('[\u0300-\u036f]', '', unicodedata.normalize('NFKD', text.replace('’', "'")))
+    text = unicodedata.normalize('NFC', text).lower()
     words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text)
     return [word.removesuffix("'s") for word in words]
 
@@ -58,34 +59,37 @@ def _without_es(word):
 
 # %% ../../nbs/corpora/sound_names.ipynb #4ead6c92
 SYNONYMS = {  # label -> other names of the same sound
-    'accordion': ('squeezebox', 'piano accordion', 'button accordion'),
-    'acoustic guitar': ('guitar', 'classical guitar', 'spanish guitar', 'nylon guitar', 'steel string guitar'),
+    'accordion': ('squeezebox', 'piano accordion', 'button accordion', 'accordionist'),
+    'acoustic guitar': ('guitar', 'classical guitar', 'spanish guitar', 'nylon guitar', 'folk guitar', 'guitarist'),
     'bassoon': ('fagott', 'fagotto'),
-    'cello': ('violoncello',),
+    'cello': ('violoncello', 'cellist'),
+    'clarinet': ('clarinetist', 'clarinettist'),
     'congas': ('conga drum', 'tumbadora'),
     'cymbal': ('ride cymbal', 'ride'),
     'double bass': ('contrabass', 'contrabasso', 'upright bass', 'string bass', 'acoustic bass', 'bass fiddle'),
-    'drum': ('drum kit', 'drum set', 'trap kit'),
-    'electric bass': ('bass', 'bass guitar', 'e bass', 'electric bass guitar'),
+    'drum': ('drum kit', 'drum set', 'trap kit', 'drumming', 'drummer'),
+    'electric bass': ('bass', 'bass guitar', 'e bass', 'electric bass guitar', 'bassist'),
     'erhu': ('chinese violin', 'chinese fiddle'),
-    'flute': ('concert flute', 'transverse flute'),
+    'flute': ('concert flute', 'transverse flute', 'flutist', 'flautist'),
     'french horn': ('horn',),
     'guzheng': ('zheng', 'chinese zither'),
     'harmonica': ('mouth organ', 'mouth harp', 'blues harp'),
     'maracas': ('shaker', 'rumba shaker'),
     'organ': ('pipe organ', 'church organ'),
-    'piano': ('grand piano', 'upright piano', 'acoustic piano', 'pianoforte'),
+    'piano': ('grand piano', 'upright piano', 'acoustic piano', 'pianoforte', 'pianist'),
     'pipa': ('chinese lute',),
     'saxophone': (
         'sax',
+        'saxophonist',
         *(f'{size} {name}' for size in ('soprano', 'alto', 'tenor', 'baritone') for name in ('sax', 'saxophone')),
     ),
     'snare': ('snare drum', 'side drum'),
     'tambourine': ('tamborine', 'tambourin'),
     'timpani': ('kettledrum', 'kettle drum'),
-    'trombone': ('slide trombone', 'tenor trombone'),
+    'trombone': ('slide trombone', 'tenor trombone', 'trombonist'),
+    'trumpet': ('trumpeter', 'trumpetist'),
     'ukulele': ('uke', 'ukelele'),
-    'violin': ('fiddle',),
+    'violin': ('fiddle', 'violinist', 'fiddler'),
     'xylophone': ('xylo',),
 }
 
@@ -113,7 +117,7 @@ RELATIVES = {  # label -> names of other sounds for which it is the nearest
     'congas': ('bongo', 'bongo drum', 'djembe', 'hand drum', 'timbales'),
     'drum': (
         'snare', 'snare drum', 'bass drum', 'kick', 'kick drum', 'tom', 'tom tom', 'hi hat', 'cymbal', 'crash cymbal',
-        'ride cymbal', 'percussion', 'drum machine', 'drummer',
+        'ride cymbal', 'percussion', 'drum machine', 'percussionist',
     ),
     'electric bass': (
         'double bass', 'contrabass', 'contrabasso', 'upright bass', 'string bass', 'acoustic bass', 'synth bass',
@@ -123,9 +127,9 @@ RELATIVES = {  # label -> names of other sounds for which it is the nearest
     'guzheng': ('guqin', 'koto', 'zither'),
     'piano': ('keyboard', 'keys', 'electric piano', 'harpsichord', 'clavichord'),
     'pipa': ('lute', 'oud', 'ruan', 'liuqin', 'sanxian', 'shamisen', 'biwa'),
-    'trombone': ('bass trombone', 'sackbut'),
+    'trombone': ('bass trombone', 'sackbut', 'french horn', 'horn'),
     'trumpet': ('cornet', 'flugelhorn', 'bugle'),
-    'tuba': ('euphonium', 'sousaphone', 'baritone horn', 'french horn', 'horn'),
+    'tuba': ('euphonium', 'sousaphone', 'baritone horn'),
     'ukulele': ('cavaquinho',),
     'violin': ('viola',),
     'xylophone': ('marimba', 'vibraphone', 'vibes', 'glockenspiel', 'balafon'),
@@ -192,7 +196,8 @@ def _by_spelling(pairs):
 FILLERS = frozenset(
     'a an and at by for from in into of on only the this that these those to with within some several two three four '
     'his her its my our their me i you someone somebody who which is are was were be being can hear heard please '
-    'sound noise music mixture mix recording track stem part solo playing played play plays player instrument '
+    'sound noise music mixture mix recording track stem part section solo line riff loop beat melody '
+    'playing played play plays player instrument '
     'extract isolate separate get give'.split()
 )
 NEGATIONS = frozenset('no not without except excluding but minus never non mute remove'.split())
