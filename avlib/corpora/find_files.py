@@ -188,15 +188,19 @@ def find_files(
 # %% ../../nbs/corpora/find_files.ipynb #ed59ab8f
 def drop_repeated(paths: list[Path], left_out: LeftOut) -> list[Path]:
     "Return paths without second names of a file; of several names, the first that is no link stays."
-    found: set[str] = set()
-    repeated: set[Path] = set()
-    for path in sorted(paths, key=os.path.islink):  # files first, otherwise in order
-        real = os.path.realpath(path)
+    links = {path for path in paths if path.is_symlink()}
+    folders = {folder: os.path.realpath(folder) for folder in {path.parent for path in paths}}
+    found = {os.path.join(folders[path.parent], path.name) for path in paths if path not in links}
+    kept = []
+    for path in paths:
+        real = os.path.realpath(path) if path in links else ''
         if real in found:
             left_out.add(SAME_FILE, path)
-            repeated.add(path)
-        found.add(real)
-    return [path for path in paths if path not in repeated]
+        else:
+            kept.append(path)
+        if real:
+            found.add(real)
+    return kept
 
 # %% ../../nbs/corpora/find_files.ipynb #7cb6edbb
 def name_error(path: Path) -> str:
