@@ -66,7 +66,8 @@ def _check_pictures(file: VideoFile) -> None:
 def _measure_length(file: VideoFile) -> tuple[float, float]:
     "Return the length of the pictures in s, and pictures per second."
     stream, rate = file.pictures, picture_rate(file)
-    packets = [packet for packet in file.packets() if packet.size and not packet.is_discard]
+    streams = [other for other in (stream, file.sound) if other is not None]
+    packets = [packet for packet in file.packets(*streams) if packet.size and not packet.is_discard]
     spans = [_span(packet, 1 / rate) for packet in packets if packet.stream.index == stream.index]
     known = [span for span in spans if span is not None]
     if len(known) < len(spans) / 2 or not spans:
@@ -90,7 +91,7 @@ def _span(packet: Any, step: float) -> tuple[float, float] | None:
 
 def _warn_truncated(file: VideoFile, end: float) -> None:
     claimed = file.limit - 10
-    if not file.estimated and claimed > end + 1:
+    if not file.estimated and end + 1 < claimed < float('inf'):
         message = f'{file.path}: is truncated ({end:.1f} of {claimed:.1f} s are there); copy it again for the rest'
         warnings.warn(message, stacklevel=4)
 
@@ -168,6 +169,8 @@ def _encode(
     video = None
     for frame in frames:
         pixels = _even_pixels(frame)
+        if not pixels.size:
+            raise ValueError(f'{path}: frames need 2 × 2 pixels at least; got {list(frame.shape)}')
         video = video or _add_video_stream(container, pixels.shape, fps)
         container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
     if video is None:

@@ -61,10 +61,13 @@ class VideoFile:
 
     def packets(self, *streams: Any) -> Iterator[Any]:
         "Yield the packets of some streams up to the first defect of the file, with stamps of one clock."
+        shown = [stream for stream in (self.pictures, self.sound) if stream is not None]
+        wanted = {stream.index for stream in streams}
         try:
-            for packet in self.container.demux(*streams):
+            for packet in self.container.demux(*(shown if self.joiner else streams)):
                 self._repair_stamps(packet)
-                yield packet
+                if packet.stream.index in wanted:
+                    yield packet
         except _ffmpeg_errors() as error:
             self.errors.append(error)
             yield from (_flush_packet(stream) for stream in streams)
