@@ -6,17 +6,20 @@ __all__ = ['level_db', 'set_level', 'mix_at_snr']
 # %% ../../nbs/dsp/mixing.ipynb #00000002
 import torch
 
+from .precision import at_least_single, check_floating
+
 # %% ../../nbs/dsp/mixing.ipynb #00000005
+@at_least_single
 def level_db(signal: torch.Tensor) -> torch.Tensor:
     """Compute the root-mean-square level in dB relative to full scale, `[..., time] -> [...]`; `-inf` for silence.
 
     Each channel has its own level; flatten channels into the last axis where they must share one.
-    Raises ValueError for an empty signal or one that isn't floating point.
+    Half precision is computed in single precision.
+    Raises ValueError for an empty signal, and TypeError for one that isn't floating point.
     """
-    if signal.shape[-1:].numel() == 0 or signal.ndim == 0 or not signal.is_floating_point():
-        raise ValueError(
-            f'signal must be floating point [..., time] and not empty; got {list(signal.shape)} {signal.dtype}'
-        )
+    check_floating(signal=signal)
+    if signal.shape[-1:].numel() == 0 or signal.ndim == 0:
+        raise ValueError(f'signal must be [..., time] and not empty; got {list(signal.shape)}')
     return 10 * torch.log10(signal.square().mean(-1))
 
 

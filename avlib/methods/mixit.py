@@ -15,10 +15,12 @@ from torch import nn
 from ..dsp.assignment import best_assignment
 from ..dsp.consistency import mixture_consistency
 from ..dsp.partition import optimal_partition, least_squares_assignment
+from ..dsp.precision import all_finite, at_least_single, check_floating, rescale, widen
 from .base import Separator
 from ..models.tdcn import TDCN
 
 # %% ../../nbs/methods/mixit.ipynb #00000005
+@at_least_single
 def thresholded_snr(reference_energy: torch.Tensor, error_energy: torch.Tensor, snr_max: float = 30.0) -> torch.Tensor:
     """Return the negative thresholded SNR in dB, from energies of any shape; 0 where the reference is silent.
 
@@ -30,11 +32,13 @@ def thresholded_snr(reference_energy: torch.Tensor, error_energy: torch.Tensor, 
     return torch.where(silent, torch.zeros_like(y), -10 * torch.log10(y / (error_energy + tau * y)))
 
 
+@at_least_single
 def energy(signal: torch.Tensor) -> torch.Tensor:
-    "Return the sum of squares over time, `[..., time] -> [...]`."
+    "Return the sum of squares over time, `[..., time] -> [...]`, in single precision at least."
     return signal.square().sum(-1)
 
 # %% ../../nbs/methods/mixit.ipynb #00000009
+@at_least_single
 def zero_source_loss(
     estimate_energy: torch.Tensor, mixture_energy: torch.Tensor, snr_max: float = 30.0
 ) -> torch.Tensor:
@@ -43,6 +47,7 @@ def zero_source_loss(
     return 10 * torch.log10(estimate_energy + tau * mixture_energy)
 
 
+@at_least_single
 def pair_loss(
     references: torch.Tensor, estimates: torch.Tensor, snr_max: float, mixture: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -57,6 +62,7 @@ def pair_loss(
     return torch.where(y == 0, zero_source_loss(energy(estimates), energy(mixture)[..., None], snr_max), loss)
 
 # %% ../../nbs/methods/mixit.ipynb #0000002a
+@at_least_single
 def pit_loss(
     references: torch.Tensor, estimates: torch.Tensor, snr_max: float = 30.0, mixture: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +70,8 @@ def pit_loss(
 
     `references`, `estimates`: `[..., M, T]`. A `mixture [..., T]` adds eq. 7 where references are silent.
     The result is `(loss [...], permutation [..., M])`; reference `m` goes with estimate `permutation[..., m]`.
-    Raises ValueError for unequal shapes and for NaN or infinity. Source: MixIT, eq. 1.
+    Half precision is computed in single precision.
+    Raises ValueError for unequal shapes and for NaN or infinity, TypeError for integers. Source: MixIT, eq. 1.
     """
     _check_pair('references', references, estimates)
     if references.shape != estimates.shape:
@@ -72,11 +79,14 @@ def pit_loss(
             f'pit_loss needs as many estimates as references, [..., M, T] both; got references '
             f'{tuple(references.shape)} and estimates {tuple(estimates.shape)}: pad the references with zeros'
         )
+    if mixture is None:  # else the level counts
+        references, estimates = rescale(references, estimates)
     permutation = best_assignment(-pairwise_loss(references.detach(), estimates.detach(), snr_max, mixture))
     matched = estimates.gather(-2, permutation[..., None].expand_as(estimates))
     return pair_loss(references, matched, snr_max, mixture).sum(-1), permutation
 
 # %% ../../nbs/methods/mixit.ipynb #00000025
+@at_least_single
 def pairwise_loss(
     references: torch.Tensor, estimates: torch.Tensor, snr_max: float, mixture: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -95,16 +105,18 @@ def pairwise_loss(
 
 def _check_pair(name, references, estimates):
     "Raise ValueError unless both are signals `[..., count, time]` of equal batch and length, all finite."
+    check_floating(**{name: references, 'estimates': estimates})
     shapes = f'{name} {tuple(references.shape)} and estimates {tuple(estimates.shape)}'
     if min(references.ndim, estimates.ndim) < 2:
         raise ValueError(f'signals must be [..., count, time]; got {shapes}')
     if references.shape[:-2] != estimates.shape[:-2] or references.shape[-1] != estimates.shape[-1]:
         raise ValueError(f'batch and time must agree; got {shapes}')
     for label, signal in ((name, references), ('estimates', estimates)):
-        if not torch.isfinite(signal.detach().sum()):
+        if not all_finite(signal):
             raise ValueError(f'{label} hold NaN or infinity')
 
 # %% ../../nbs/methods/mixit.ipynb #0000000e
+@at_least_single
 def mixit_loss(
     mixtures: torch.Tensor, estimates: torch.Tensor, snr_max: float = 30.0, search: str = 'exact'
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,10 +126,12 @@ def mixit_loss(
     `search`: 'exact', for M up to 20, or 'least-squares', an approximation for any M. The exact search adds up to N^M
     plain numbers; it keeps (N + M)·2^M numbers an example, and 2^18 sums at most.
     The result is `(loss [...], assignment [..., M])`; estimate `m` belongs to mixture `assignment[..., m]`.
-    Raises ValueError for shapes that disagree, for NaN or infinity, and for too many estimates.
+    Half precision is computed in single precision.
+    Raises ValueError for shapes that disagree, for NaN or infinity, and for too many estimates, TypeError for integers.
     Source: MixIT, eq. 3.
     """
     _check_pair('mixtures', mixtures, estimates)
+    mixtures, estimates = rescale(mixtures, estimates)
     assignment = _find_assignment(mixtures.detach(), estimates.detach(), snr_max, search)
     return pair_loss(mixtures, remix(estimates, assignment, mixtures.shape[-2]), snr_max).sum(-1), assignment
 
@@ -138,6 +152,7 @@ def _find_assignment(mixtures, estimates, snr_max, search):
 SEARCHES = ('exact', 'least-squares')
 
 # %% ../../nbs/methods/mixit.ipynb #00000026
+@at_least_single
 def remix(estimates: torch.Tensor, assignment: torch.Tensor, n_mixtures: int) -> torch.Tensor:
     "Return `A ŝ` of eq. 3: estimates `[..., M, T]`, summed into `n_mixtures` signals by `assignment [..., M]`."
     A = nn.functional.one_hot(assignment, n_mixtures).to(estimates.dtype).mT
@@ -150,6 +165,7 @@ def subsets(M: int) -> torch.Tensor:
     return (torch.arange(2**M)[:, None] >> torch.arange(M)) & 1
 
 
+@at_least_single
 def subset_loss(mixtures: torch.Tensor, estimates: torch.Tensor, snr_max: float) -> torch.Tensor:
     "Return the loss of every mixture with every subset of the estimates, `[..., N, 2^M]`, from inner products only."
     B = subsets(estimates.shape[-2]).to(estimates)  # [2^M, M]
@@ -161,6 +177,7 @@ def subset_loss(mixtures: torch.Tensor, estimates: torch.Tensor, snr_max: float)
     return thresholded_snr(x.expand_as(error), error, snr_max)
 
 # %% ../../nbs/methods/mixit.ipynb #0000001d
+@at_least_single
 def sparsity_loss(estimates: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
     """Return the L1 penalty on active outputs, `[...]`, of estimates `[..., M, T]` and their mixture `[..., T]`.
 
@@ -234,7 +251,7 @@ class MixIT(Separator):
     def separate(self, mixture: torch.Tensor) -> torch.Tensor:
         "Return estimates `[..., source, T]` of a mixture `[..., T]`; a silent mixture gives silence."
         level = energy(mixture).div(mixture.shape[-1]).sqrt().clamp_min(1e-8)[..., None]
-        flat = self.network((mixture / level).reshape(-1, mixture.shape[-1]))
+        flat = self.network((widen(mixture) / level).to(mixture.dtype).reshape(-1, mixture.shape[-1]))
         estimates = flat.view(*mixture.shape[:-1], *flat.shape[1:]) * level[..., None]
         return mixture_consistency(mixture, estimates) if self.settings.consistency else estimates
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ..dsp.assignment import best_assignment
+from ..dsp.precision import peak_power_of_two
 from .si_snr import LIMIT_DB, check_same_shape, si_snr
 
 # %% ../../nbs/metrics/si_sdr.ipynb #00000005
@@ -39,11 +40,11 @@ def si_sdr(references: torch.Tensor, estimates: torch.Tensor, permute: bool = Tr
     `permute`: order the estimates by the best mean SI-SDR, else keep their order.
     A silent reference has NaN, a silent estimate `-LIMIT_DB`; with one reference SI-SIR is `LIMIT_DB`.
     Runs on the signals' device in double precision, without gradient.
-    Raises ValueError where shapes differ or samples aren't finite.
+    Raises ValueError where shapes differ or samples aren't finite, and TypeError where they are integers.
     Source: Le Roux, Wisdom, Erdogan and Hershey, SDR – half-baked or well done?, ICASSP 2019.
     """
     check_same_shape(references, estimates)
-    references, estimates = references.double(), estimates.double()
+    references, estimates = (x / peak_power_of_two(x) for x in (references.double(), estimates.double()))
     order = _best_order(references, estimates) if permute else _given_order(references)
     estimates = estimates.gather(-2, order.unsqueeze(-1).expand_as(estimates))
     target = _project(references.unsqueeze(-2), estimates.unsqueeze(-2)).squeeze(-2)

@@ -7,25 +7,28 @@ __all__ = ['LIMIT_DB', 'si_snr', 'si_snr_improvement', 'check_same_shape']
 import torch
 
 from ..dsp.assignment import best_assignment
+from ..dsp.precision import all_finite, at_least_single, check_floating, peak_power_of_two
 
 # %% ../../nbs/metrics/si_snr.ipynb #00000005
 LIMIT_DB = 120.0
 
 
+@at_least_single
 def si_snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
     """Compute the scale-invariant signal-to-noise ratio in dB, `[...]`, clipped to ±`LIMIT_DB`.
 
     `reference`, `estimate`: `[..., time]`, leading dimensions broadcast.
     The score is NaN for a silent reference, `-LIMIT_DB` for a silent estimate, `LIMIT_DB` for a perfect one.
-    Raises ValueError where lengths differ or samples aren't floating point.
+    Half precision is computed in single precision.
+    Raises ValueError where lengths differ, and TypeError where samples aren't floating point.
     Source: MixIT, equation (4).
     """
-    floating = reference.is_floating_point() and estimate.is_floating_point()
-    if not floating or reference.shape[-1:] != estimate.shape[-1:]:
+    check_floating(reference=reference, estimate=estimate)
+    if reference.shape[-1:] != estimate.shape[-1:]:
         raise ValueError(
-            f'reference {list(reference.shape)} {reference.dtype} and estimate {list(estimate.shape)} '
-            f'{estimate.dtype} must be floating point and of equal length'
+            f'reference {list(reference.shape)} and estimate {list(estimate.shape)} must have the same length'
         )
+    reference, estimate = (signal / peak_power_of_two(signal) for signal in (reference, estimate))  # at any level
     alpha = (reference * estimate).sum(-1) / reference.square().sum(-1)
     target = alpha.unsqueeze(-1) * reference
     target_energy, residual_energy = target.square().sum(-1), (target - estimate).square().sum(-1)
@@ -33,6 +36,7 @@ def si_snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
     return torch.where(target_energy == 0, -LIMIT_DB, decibels).clamp(-LIMIT_DB, LIMIT_DB)
 
 # %% ../../nbs/metrics/si_snr.ipynb #0000000f
+@at_least_single
 def si_snr_improvement(
     references: torch.Tensor, estimates: torch.Tensor, mixture: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,7 +47,7 @@ def si_snr_improvement(
     Returns improvement `[...]`, NaN where all references are silent, and permutation `[..., M]`: the index of the
     zero-padded reference of each estimate (R and above: padding).
     A mixture of one source is its own perfect estimate, so its improvement is negative; report `si_snr` there.
-    Raises ValueError where shapes don't fit, R > M, or samples aren't finite.
+    Raises ValueError where shapes don't fit, R > M, or samples aren't finite, and TypeError where they are integers.
     Source: MixIT, equation (4) and section 4.
     """
     _check_signals(references, estimates, mixture)
@@ -64,6 +68,7 @@ def _match(references, estimates, active):
 
 # %% ../../nbs/metrics/si_snr.ipynb #0000001a
 def _check_signals(references, estimates, mixture):
+    check_floating(references=references, estimates=estimates, mixture=mixture)
     shapes = f'references {list(references.shape)}, estimates {list(estimates.shape)}, mixture {list(mixture.shape)}'
     reference_shape, estimate_shape = (x.shape[:-2] + x.shape[-1:] for x in (references, estimates))
     if not reference_shape == estimate_shape == mixture.shape:
@@ -75,12 +80,13 @@ def _check_signals(references, estimates, mixture):
 
 def _check_finite(**signals):
     for name, signal in signals.items():
-        if not torch.isfinite(signal).all():
+        if not all_finite(signal):
             raise ValueError(f'{name} contain NaN or infinite samples; check the signals')
 
 
 def check_same_shape(references: torch.Tensor, estimates: torch.Tensor) -> None:
-    "Raise ValueError unless both have the same shape `[..., N, time]`, are not empty, and are finite."
+    "Raise ValueError unless both have one shape `[..., N, time]`, are not empty and finite; TypeError for integers."
+    check_floating(references=references, estimates=estimates)
     if references.shape != estimates.shape or references.ndim < 2 or references.numel() == 0:
         raise ValueError(
             f'references {list(references.shape)} and estimates {list(estimates.shape)} '
