@@ -39,7 +39,14 @@ def _chunks(view: bytes | mmap, place: int, form: ChunkForm) -> Iterator[tuple[b
     while place + form.head <= len(view):
         size = struct.unpack_from(form.size, view, place + form.name)[0] - form.counted
         yield bytes(view[place : place + form.name]), place + form.head, size
-        place = form.pad(place + form.head + max(size, 0))
+        end = place + form.head + max(size, 0)
+        place = form.pad(end)
+        if form.align == 2 and _is_name(view[end : end + 4]) and not _is_name(view[place : place + 4]):
+            place = end  # written without the byte that fills up an odd size
+
+
+def _is_name(name: bytes) -> bool:
+    return re.fullmatch(rb'[0-9A-Za-z]{3}[ 0-9A-Za-z]', name) is not None
 
 # %% ../../nbs/io/audio_headers.ipynb #35fcdb15
 UNKNOWN = (range(0x7FFFF000, 0x80001000), range(0xFFFFF000, 0x1_0000_0000), range(2**63 - 1, 2**64))  # from pipes
@@ -80,7 +87,7 @@ def _or_none(reader: Callable, view: bytes | mmap, base: int) -> Layout | None:
     except struct.error:  # a header that ends early
         return None
 
-
+# %% ../../nbs/io/audio_headers.ipynb #653afed7
 def _known(size: int) -> int | None:
     return None if any(size in numbers for numbers in UNKNOWN) else size
 
@@ -115,7 +122,7 @@ def _read_riff(view: bytes | mmap, base: int) -> Layout | None:
             return _riff_layout(view, base, form, found, kept, start, size) if b'fmt ' in found else None
         found[name] = bytes(view[start : start + min(size, 64)])
         if name != b'ds64':
-            kept += bytes(view[start - form.head : form.pad(start + size)])
+            kept += bytes(view[start - form.head : start + size]) + b'\0' * (size % 2)
     return None
 
 
@@ -131,7 +138,7 @@ def _riff_layout(view, base: int, form: ChunkForm, found: dict, kept: bytes, sta
     agrees = 0 <= len(view) - base - total <= 1
     return Layout(form, start, _known(size), header, max(block, 1), agrees, frames, slack)
 
-
+# %% ../../nbs/io/audio_headers.ipynb #ed0c8196
 def _claimed_frames(code: int, found: dict, order: str) -> tuple[int | None, int]:
     "Return the frames in the chunk `fact` and the frames of a block, for codes that decode blocks of frames."
     if code in PLAIN_CODES or len(found.get(b'fact', b'')) < 4:
@@ -204,6 +211,21 @@ def _read_caf(view: bytes | mmap, base: int) -> Layout | None:
             return Layout(CAF, start + 4, claimed, header, block)
     return None
 
+# %% ../../nbs/io/audio_headers.ipynb #dc210bd0
+def _read_nist(view: bytes | mmap, base: int) -> Layout | None:
+    "Return the layout of a NIST SPHERE file, whose header is text."
+    head = bytes(view[base : base + 1024])
+    fields = dict(re.findall(rb'^(\w+) -\w+ (\S+)', head, re.MULTILINE))
+    if not {b'sample_count', b'channel_count', b'sample_n_bytes'} <= fields.keys() or head[8:15] != b'   1024':
+        return None
+    count, channels, width = (int(fields[name]) for name in (b'sample_count', b'channel_count', b'sample_n_bytes'))
+    block = channels * width
+    return Layout(None, base + 1024, count * block, partial(_nist_header, head, block), block)
+
+
+def _nist_header(head: bytes, block: int, size: int) -> bytes:
+    return re.sub(rb'(sample_count -i )\d+', rb'\g<1>%d' % (size // block), head)[:1024].ljust(1024)
+
 
 READERS = {
     rb'(RIFF|RIFX|RF64|BW64)....WAVE': _read_riff,
@@ -211,4 +233,5 @@ READERS = {
     rb'riff\x2e\x91\xcf\x11': _read_w64,
     rb'\.snd|dns\.': _read_au,
     rb'caff': _read_caf,
+    rb'NIST_1A\n': _read_nist,
 }

@@ -42,7 +42,7 @@ def _samples_end(view: bytes | mmap, layout: Layout) -> int:
             return first + match.start()
     return stop
 
-
+# %% ../../nbs/io/audio_lengths.ipynb #2753fde1
 def _rest(view: bytes | mmap, base: int, layout: Layout, after: int) -> tuple[str, int]:
     "Return what follows the samples that end at `after`, and where: nothing, chunks, a file, or samples."
     padded = base + layout.form.pad(after - base) if layout.form else after
@@ -67,7 +67,6 @@ def container_pieces(view: bytes | mmap, base: int = 0) -> tuple[list[Piece], li
     """Return pieces of the container at byte `base` with headers that fit the file, and remarks on what didn't fit.
 
     Returns None where the file is no container with a size. Raises TruncatedError where samples are missing.
-    libsndfile takes chunks after the samples of W64 for samples, and doesn't know BW64.
     """
     layout = read_layout(view, base)
     if layout is None or not layout.block:
@@ -83,11 +82,22 @@ def container_pieces(view: bytes | mmap, base: int = 0) -> tuple[list[Piece], li
         return [_piece(layout, after), *pieces], remarks
     if rest == 'samples':
         return _mend_short_claim(view, layout)
-    if base == 0 and not (rest == 'chunks' and layout.form == W64) and view[:4] != b'BW64':
-        return [Piece(((0, len(view)),), b'', layout.frames, layout.slack)], []
-    return [_piece(layout, after)], []
+    more = [f'goes on after byte {place} with more samples, which are left out']
+    more = more if view[place : place + 4] == b'data' else []
+    if base or more or _is_misread(view, layout, rest):
+        return [_piece(layout, after)], more
+    return [Piece(((0, len(view)),), b'', layout.frames, layout.slack)], []
 
 
+def _is_misread(view: bytes | mmap, layout: Layout, rest: str) -> bool:
+    """Return whether libsndfile would misread a whole file with a right header.
+
+    It takes chunks after the samples of W64 for samples, doesn't know BW64, and expects chunks at even places.
+    """
+    odd = layout.form is not None and layout.form.align == 2 and layout.start % 2 == 1
+    return odd or view[:4] == b'BW64' or (rest == 'chunks' and layout.form == W64)
+
+# %% ../../nbs/io/audio_lengths.ipynb #6d0fc99b
 def _piece(layout: Layout, stop: int) -> Piece:
     "Return the samples up to byte `stop`, whole blocks of them, with a header of the right size."
     size = (stop - layout.start) // layout.block * layout.block

@@ -17,7 +17,7 @@ import soundfile as sf
 from .audio_lengths import container_pieces
 from .audio_pieces import AudioError, Piece, PieceFile, TruncatedError, printable
 from .audio_streams import flac_pieces, ogg_pieces
-from .mp3_frames import is_mp3, mp3_pieces, tags_end
+from .mp3_frames import is_mp3, is_mp3_dump, mp3_pieces, tags_end
 
 # %% ../../nbs/io/audio_opening.ipynb #16be7ae3
 WARM_UP = {'MP3': 2**15}  # frames: bits for a frame of MP3 lie in up to ten frames before it
@@ -32,22 +32,21 @@ class ForwardFile(sf.SoundFile):
     def seekable(self) -> bool:
         return False
 
-
+# %% ../../nbs/io/audio_opening.ipynb #b1e15d05
 class Sound:
     "Pieces of a sound file, open for reading one after the other."
 
     def __init__(self, files: list[sf.SoundFile], pieces: list[Piece]):
-        first = files[0]
-        self.files = files
+        self.files, self.place = files, 0
+        self.rate, self.channels, self.format = files[0].samplerate, files[0].channels, files[0].format
         self.lengths = [piece.clip(file.frames) for file, piece in zip(files, pieces, strict=True)]
-        self.rate, self.channels, self.format, self.frames = first.samplerate, first.channels, first.format, 0
-        self.frames, self.place = sum(self.lengths), 0
+        self.frames = sum(self.lengths)
 
     def read(self, count: int, block: int = 2**17) -> np.ndarray:
         "Return the next `count` samples `[channel, time]`, fewer where they don't decode."
         signal, done = np.empty((self.channels, count), 'float32'), 0
         buffer = np.empty((min(block, count), self.channels), 'float32')
-        while done < count and (place := self._locate()):
+        while done < count and (place := _locate(self)):
             file, left = place
             part = file.read(out=buffer[: min(count - done, left)])
             signal[:, done : done + len(part)] = part.T
@@ -59,34 +58,32 @@ class Sound:
 
     def skip(self, count: int) -> None:
         "Go on by `count` frames."
-        while count > 0 and (place := self._locate()):
+        while count > 0 and (place := _locate(self)):
             file, left = place
             if count < left:
-                self._seek(file, count)
+                _seek(file, count)
             self.place += min(count, left)
             count -= min(count, left)
 
-    def _seek(self, file: sf.SoundFile, place: int, block: int = 2**16) -> None:
-        "Go to a frame of `file`, whose first frame is next; decode what comes before where a codec needs it."
-        warm_up = WARM_UP.get(file.format, 0) if _can_seek(file) else place
-        start = max(0, place - warm_up)
-        if start:
-            file.seek(start)
-        for first in range(start, place, block):
-            file.read(min(block, place - first), dtype='float32')
-
-    def _locate(self) -> tuple[sf.SoundFile, int] | None:
-        "Return the file at the present place and its frames from there; None at the end."
-        offset = self.place
-        for file, length in zip(self.files, self.lengths, strict=True):
-            if offset < length:
-                return file, length - offset
-            offset -= length
-        return None
+# %% ../../nbs/io/audio_opening.ipynb #e0f5fdd9
+def _locate(sound: Sound) -> tuple[sf.SoundFile, int] | None:
+    "Return the file at the present place of `sound` and its frames from there; None at the end."
+    offset = sound.place
+    for file, length in zip(sound.files, sound.lengths, strict=True):
+        if offset < length:
+            return file, length - offset
+        offset -= length
+    return None
 
 
-def _can_seek(file: sf.SoundFile) -> bool:
-    return sf.SoundFile.seekable(file)
+def _seek(file: sf.SoundFile, place: int, block: int = 2**16) -> None:
+    "Go to a frame of `file`, whose first frame is next; decode what comes before where a codec needs it."
+    can_seek = sf.SoundFile.seekable(file)
+    start = max(0, place - WARM_UP.get(file.format, 0)) if can_seek else 0
+    if start:
+        file.seek(start)
+    for first in range(start, place, block):
+        file.read(min(block, place - first), dtype='float32')
 
 # %% ../../nbs/io/audio_opening.ipynb #32767cb6
 @contextmanager
@@ -129,7 +126,8 @@ def _find_pieces(path: Path, file: BinaryIO) -> tuple[list[Piece], list[str]]:
     "Return the pieces of a sound file and remarks on what its headers got wrong."
     with mmap(file.fileno(), 0, access=ACCESS_READ) as view:
         try:
-            return _stream_pieces(view) or container_pieces(view) or ([Piece(((0, len(view)),))], [])
+            found = _stream_pieces(view) or container_pieces(view) or (is_mp3_dump(view) and mp3_pieces(view))
+            return found or ([Piece(((0, len(view)),))], [])
         except TruncatedError as error:
             raise AudioError(f'{path}: is truncated ({error}); copy or record it again') from None
 
@@ -154,7 +152,7 @@ def _open_piece(path: Path, file: BinaryIO, piece: Piece) -> sf.SoundFile:
         cause = getattr(error, 'error_string', error)
         raise AudioError(f'{path}: is no sound file that can be read ({cause}); convert it to WAV or FLAC') from None
 
-
+# %% ../../nbs/io/audio_opening.ipynb #422a6390
 def _check_sound(path: Path, sound: Sound) -> None:
     if sound.frames == 0:
         raise AudioError(f'{path}: holds no samples; copy or record it again')

@@ -58,12 +58,6 @@ class PieceFile(io.RawIOBase):
         self.file, self.piece, self.place = file, piece, 0
         self.size = len(piece.prefix) + sum(stop - start for start, stop in piece.ranges)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
     def tell(self) -> int:
         return self.place
 

@@ -43,16 +43,23 @@ def _ogg_page(view: bytes | mmap, start: int) -> Page:
     return Page(start, stop, bool(head[5] & 2), bool(head[5] & 4))
 
 
+def _stretches(pages: list[Page]) -> tuple[tuple[int, int], ...]:
+    "Return the stretches of bytes that the pages take, without what lies between them."
+    breaks = [i for i in range(1, len(pages)) if pages[i].start != pages[i - 1].stop]
+    bounds = zip([0, *breaks], [*breaks, len(pages)], strict=True)
+    return tuple((pages[first].start, pages[stop - 1].stop) for first, stop in bounds)
+
+# %% ../../nbs/io/audio_streams.ipynb #588e4b47
 def ogg_pieces(view: bytes | mmap) -> tuple[list[Piece], list[str]]:
     "Return the links of an Ogg file in their order, and remarks; raise TruncatedError where the last page is cut."
     pages, skipped = _ogg_pages(view)
     firsts = [i for i, page in enumerate(pages) if page.begins and (i == 0 or not pages[i - 1].begins)]
-    ends = [*(pages[i].start for i in firsts[1:]), pages[-1].stop]
-    pieces = [Piece(((pages[i].start, end),)) for i, end in zip(firsts, ends, strict=True)]
     remarks = [f'{skipped} bytes of it belong to no Ogg page and are left out'] if skipped else []
     if not firsts:
         return [Piece(((0, len(view)),))], remarks
-    if not pages[-1].ends:
+    links = [pages[first:stop] for first, stop in zip(firsts, [*firsts[1:], len(pages)], strict=True)]
+    pieces = [Piece(_stretches(link)) for link in links]
+    if not all(link[-1].ends for link in links):
         remarks.append('lacks the mark at its end, so that its recording may have been cut off')
     return pieces, remarks
 
@@ -130,7 +137,7 @@ def _is_whole_frame(data: bytes) -> bool:
             return True
     return False
 
-
+# %% ../../nbs/io/audio_streams.ipynb #926ad064
 def _last_sample(view: bytes | mmap, start: int, stop: int) -> int | None:
     """Return the number of samples up to the last whole frame of a FLAC stream; None where no frame is found.
 
@@ -165,7 +172,7 @@ def flac_pieces(view: bytes | mmap) -> tuple[list[Piece], list[str]]:
         pieces.append(_flac_piece(view, start, stop, claimed, found))
     return pieces, remarks
 
-
+# %% ../../nbs/io/audio_streams.ipynb #02b0ffbf
 def _places(view: bytes | mmap, mark: bytes) -> list[int]:
     places, place = [], -1
     while (place := view.find(mark, place + 1)) >= 0:
