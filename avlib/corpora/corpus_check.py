@@ -102,7 +102,7 @@ def _shared_between_splits(clips: list[Clip]) -> list[str]:
         )
     return problems
 
-
+# %% ../../nbs/corpora/corpus_check.ipynb #9d9d53d3
 def _bad_levels(clips: list[Clip], stats: dict[str, AudioStats]) -> list[str]:
     problems = []
     silent = [clip.id for clip in clips if stats[clip.id].silent]

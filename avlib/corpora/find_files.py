@@ -33,7 +33,7 @@ SPECIAL = 'pipes, sockets and devices'
 SYSTEM = 'files of the operating system'
 UNREADABLE = 'folders that cannot be read'
 
-
+# %% ../../nbs/corpora/find_files.ipynb #f8ff968c
 class LeftOut:
     "Files and folders that were left out, as `paths` by reason; print it."
 

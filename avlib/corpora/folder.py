@@ -245,7 +245,7 @@ def add_corpus(
     clips = _copy_corpus(source, target, rows, splits, left_out)
     return AddedCorpus(target / 'manifest.jsonl', clips, errors, left_out)
 
-
+# %% ../../nbs/corpora/folder.ipynb #39b57d22
 def _usable_rows(
     source: Path, paths: list[Path], naming: tuple, skip_bad: bool, left_out: LeftOut
 ) -> tuple[list[dict], list[str]]:

@@ -37,7 +37,7 @@ def _check_types(clip: 'Clip') -> None:
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise ManifestError(f'field "{FIELD_NAMES.get(name, name)}" must be {words}; got {value!r}')
 
-
+# %% ../../nbs/corpora/manifest.ipynb #9df700a7
 def _check_values(clip: 'Clip') -> None:
     if not clip.id:
         raise ManifestError('field "id" is empty; name each clip')

@@ -95,7 +95,7 @@ def _shared_names(folder: Path, kind: str, files: dict[str, dict[str, Path]], re
             reader.left_out.add(DAMAGED, named[name])
     return sorted(shared)
 
-
+# %% ../../nbs/corpora/speech_layouts.ipynb #6a733715
 def _check_format(file: Path, mixture: AudioInfo, rate: int) -> None:
     "Check rate and length of a file against those of its mixture."
     info = audio_info(file)
@@ -107,7 +107,7 @@ def _check_format(file: Path, mixture: AudioInfo, rate: int) -> None:
             f"mixture's {mixture.frames} of {mixture.channels}; make the corpus again"
         )
 
-# %% ../../nbs/corpora/speech_layouts.ipynb #a2ed956f
+
 def _check_option(name: str, value: object, choices: tuple) -> None:
     if value not in choices:
         raise ValueError(f'{name} is one of {", ".join(map(str, choices))}; got {value!r}')

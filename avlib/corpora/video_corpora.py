@@ -91,10 +91,6 @@ class ListedClips:
     names: set[str] = field(default_factory=set)
     reader: FolderReader = field(default_factory=FolderReader, compare=False)
 
-    def sounds(self) -> dict[str, Path]:
-        "Return the sound files below `root` by name, as `sounds_by_name` does."
-        return sounds_by_name(self.root, self.reader)
-
     def add(self, path: Path | None, name: str, split: str, caption: str, labels: tuple | None = None) -> None:
         "Add a clip, or record why it can't be used. Without `labels`, it has the sounding phrases of its caption."
         if path is None:
@@ -138,7 +134,7 @@ def music21(root: str | Path, seed: int = 0, skip_bad: bool = False) -> ListedCl
     """
     path = _find_list(root, 'MUSIC21_solo_videos.json', 'MUSIC_solo_videos.json')
     listed = ListedClips(Path(root), reader=FolderReader(skip_bad))
-    sounds = listed.sounds()
+    sounds = sounds_by_name(root, listed.reader)
     videos = _read_instruments(path)
     counts = Counter(name for names in videos.values() for name in set(names))
     for number, (label, names) in enumerate(sorted(videos.items())):
@@ -187,7 +183,7 @@ def vggsound(root: str | Path, seed: int = 0, skip_bad: bool = False) -> ListedC
     Raises ManifestError where the list or all sounds are missing, or the list is broken.
     """
     rows, listed = vggsound_list(root), ListedClips(Path(root), reader=FolderReader(skip_bad))
-    sounds = listed.sounds()
+    sounds = sounds_by_name(root, listed.reader)
     splits = split_names([name for name, _, split in rows if split == 'train'], 0, 0.05, seed)
     for name, label, _ in rows:
         path = _first_sound(sounds, _vggsound_names(name))
@@ -215,7 +211,7 @@ def audiocaps(root: str | Path) -> ListedClips:
     Raises ManifestError where a list or all sounds are missing, ImportError without textblob.
     """
     listed, videos = ListedClips(Path(root)), set()
-    sounds = listed.sounds()
+    sounds = sounds_by_name(root, listed.reader)
     for split, name in (('train', 'train'), ('valid', 'val'), ('test', 'test')):
         for row in _read_captions(_find_list(root, f'{name}.csv', f'dataset/{name}.csv')):
             video = row['youtube_id']
