@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..io.audio import write_audio
 from .handwritten_digits import DIGITS
-from ..corpora.folder import corpus_folder
+from ..corpora.folder import corpus_folder, hidden_folder, replace_folder
 from ..corpora.manifest import Clip, write_manifest
 from .speech import VOICES_PER_SPLIT, speak, split_voices
 
@@ -31,16 +31,19 @@ def write_digit_corpus(folder: str | Path, rate: int, voices: dict[str, int] = V
     return write_manifest(manifest, clips)
 
 
-def add_digits(name: str, root: str | Path = 'data/corpora', rate: int = 8000) -> Path:
+def add_digits(name: str, root: str | Path = 'data/corpora', rate: int = 8000, overwrite: bool = False) -> Path:
     """Make the corpus `root`/`name`; return its manifest's path. The folder appears only when it is complete.
 
-    Raises ValueError for an invalid name and for one that exists.
+    Raises ValueError for an invalid name and for one that exists, unless `overwrite`.
     """
-    target = corpus_folder(name, root)
-    partial = target.with_name(f'.{name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
+    target = corpus_folder(name, root, overwrite)
+    partial, old = hidden_folder(target, 'partial'), hidden_folder(target, 'old')
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     write_digit_corpus(partial, rate)
-    return partial.rename(target) / 'manifest.jsonl'
+    replace_folder(partial, target, old)
+    shutil.rmtree(old, ignore_errors=True)
+    return target / 'manifest.jsonl'
 
 
 def _write_clip(folder, digit, voice, split, rate):
