@@ -643,6 +643,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'avlib/corpora/video_corpora.py'),
                                              'avlib.corpora.video_corpora._find_list': ( 'corpora/video_corpora.html#_find_list',
                                                                                          'avlib/corpora/video_corpora.py'),
+                                             'avlib.corpora.video_corpora._find_media': ( 'corpora/video_corpora.html#_find_media',
+                                                                                          'avlib/corpora/video_corpora.py'),
                                              'avlib.corpora.video_corpora._first_sound': ( 'corpora/video_corpora.html#_first_sound',
                                                                                            'avlib/corpora/video_corpora.py'),
                                              'avlib.corpora.video_corpora._read_captions': ( 'corpora/video_corpora.html#_read_captions',

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .captions import sounding_phrases
-from .find_files import FolderReader, check_names, write_left_out
+from .find_files import FolderReader, check_names, find_files, write_left_out
 from .manifest import Clip, ManifestError, write_manifest
 from .splits import split_names
 from ..io.audio import AUDIO_SUFFIXES, audio_info
@@ -22,12 +22,18 @@ from ..io.pictures import IMAGE_SUFFIXES
 from ..io.video import VIDEO_SUFFIXES
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000005
+def _find_media(root: str | Path, suffixes: set[str], reader: FolderReader) -> list[Path]:
+    "Return the files below a folder with some suffixes; others, lists and annotations among them, are not left out."
+    files = [path for path in find_files(root, left_out=reader.left_out) if path.suffix.lower() in suffixes]
+    return check_names(files, reader.skip_bad, reader.left_out)
+
+
 def sounds_by_name(root: str | Path, reader: FolderReader | None = None) -> dict[str, Path]:
     """Return the sound files below a folder, by name without suffix.
 
     Raises ManifestError where there is none, or for a name that is not UTF-8, unless `reader` skips bad files.
     """
-    files = (reader or FolderReader()).find(Path(root), AUDIO_SUFFIXES | VIDEO_SUFFIXES)
+    files = _find_media(root, AUDIO_SUFFIXES | VIDEO_SUFFIXES, reader or FolderReader())
     sounds = {path.stem: path for path in files if path.suffix.lower() in AUDIO_SUFFIXES}
     if not sounds and any(path.suffix.lower() in VIDEO_SUFFIXES for path in files):
         raise ManifestError(f'{root}: holds videos, but no sound; extract it: ffmpeg -i VIDEO.mp4 -vn -ac 1 VIDEO.wav')
@@ -43,8 +49,8 @@ def clips_on_disk(root: str | Path, reader: FolderReader | None = None) -> dict[
     Files with names that are not UTF-8 are left out, unless `reader` has them raise an error.
     Raises ManifestError where there is none.
     """
-    reader = reader or FolderReader(skip_bad=True)
-    files = reader.find(Path(root), VIDEO_SUFFIXES | IMAGE_SUFFIXES | AUDIO_SUFFIXES)
+    suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES | AUDIO_SUFFIXES
+    files = _find_media(root, suffixes, reader or FolderReader(skip_bad=True))
 
     def with_suffix(suffixes: set[str]) -> dict[str, str]:
         return {path.stem: path.relative_to(root).as_posix() for path in files if path.suffix.lower() in suffixes}
