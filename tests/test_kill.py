@@ -223,7 +223,7 @@ def test_separating_shows_no_half_written_source(tmp_path, started):
     process = start(ROOT, *command, output=tmp_path / 'output.txt')
 
     def written():
-        return sum(path.stat().st_size for path in tmp_path.glob('out/.*/*.wav'))
+        return sum(path.stat().st_size for path in tmp_path.glob('out/.*/**/*.wav'))
 
     try:
         wait_for(lambda: written() > 100_000, 'the first window')

@@ -145,24 +145,26 @@ def separate(
     A model separates all sources, loudest first; with --query each named sound, with --objects each visible object.
     Files that exist are not replaced, unless --overwrite is given.
     """
-    if (rest or gate) and not query:
-        raise ValueError('--rest, --gate: belong to queries; give --query, too')
-    if not objects and (boxes or detector or depth or flow):
-        raise ValueError('--boxes, --detector, --depth, --flow: belong to the objects of a video; give --objects, too')
-    writing = {'suffix': suffix, 'overwrite': overwrite}
+    networks = {'detector': detector, 'depth': depth, 'flow': flow}
+    _check_options(query, rest or gate, objects, boxes or any(networks.values()))
+    writing = {'suffix': suffix, 'band': band, 'overwrite': overwrite}
     if objects:
-        networks = {'detector': detector, 'depth': depth, 'flow': flow}
         paths, notes = _separate_objects(mixture, model, out, query, boxes, networks, writing)
     elif query:
-        paths, notes = _separate_queries(
-            mixture, model, out, query, rest, gate, method, sources, {**writing, 'band': band}
-        )
+        paths, notes = _separate_queries(mixture, model, out, query, rest, gate, method, sources, writing)
     else:
         directions = {'cue': cue, 'microphone_distance': microphone_distance}
-        paths, notes = _separate_sources(method, mixture, model, out, sources, directions, switch, band, writing)
+        paths, notes = _separate_sources(method, mixture, model, out, sources, directions, switch, writing)
     _show(paths, notes)
 
 # %% ../../nbs/apps/cli.ipynb #0000000f
+def _check_options(query, of_queries, objects, of_objects):
+    if of_queries and not query:
+        raise ValueError('--rest, --gate: belong to queries; give --query, too')
+    if of_objects and not objects:
+        raise ValueError('--boxes, --detector, --depth, --flow: belong to the objects of a video; give --objects, too')
+
+
 def _show(paths, notes):
     if notes:
         typer.echo(notes, err=True)
@@ -170,19 +172,20 @@ def _show(paths, notes):
         typer.echo(path)
 
 
-def _separate_sources(method, mixture, model, out, sources, directions, switch, band, writing):
+def _separate_sources(method, mixture, model, out, sources, directions, switch, writing):
     from avlib.apps.separate import separate_file
     from avlib.apps.separate_stereo import separate_by_direction, separate_by_ensemble
 
     if method not in METHODS:
         raise ValueError(f'--method: got "{method}"; expected one of {", ".join(METHODS)}')
     if method == 'spatial':
+        del writing['band']  # directions are found over the whole band
         return separate_by_direction(mixture, out, sources, **directions, **writing), ''
     if not model:
         raise ValueError(f'--method {method}: needs a model; give --model NAME (see `avlib models`)')
     if method == 'ensemble':
-        return separate_by_ensemble(mixture, model, out, sources, **directions, switch=switch, band=band, **writing)
-    return separate_file(mixture, model, out, sources, band=band, **writing), ''
+        return separate_by_ensemble(mixture, model, out, sources, **directions, switch=switch, **writing)
+    return separate_file(mixture, model, out, sources, **writing), ''
 
 
 def _separate_queries(mixture, model, out, queries, rest, gate, method, sources, writing):

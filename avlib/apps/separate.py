@@ -188,7 +188,7 @@ def separated_blocks(
     with torch.inference_mode(), closing(_read_with_progress(path, info, progress)) as blocks:
         yield overlap_add(separate_and_append, blocks, window, hop, ordered=ordered)
 
-
+# %% ../../nbs/apps/separate.ipynb #9b27dad5
 def _check_rate(path, rate, model_rate):
     "Try a conversion, so that its error names the file and comes before anything is written."
     try:

@@ -73,7 +73,7 @@ def separate_by_direction(
     ) as blocks:
         return write_loudest(blocks, files, outputs, outputs)
 
-
+# %% ../../nbs/apps/separate_stereo.ipynb #cd11dcde
 def _stereo_info(path) -> AudioInfo:
     info = audio_info(path)
     if info.channels != 2:

@@ -21,6 +21,7 @@ from ..corpora.asiw import WINDOW_FRAMES
 from ..synthesis.motion import box_displacement
 from ..synthesis.scenes import crop_boxes
 from ..dsp.mixing import level_db
+from ..dsp.full_band import full_band
 from ..dsp.overlap_add import overlap_add
 from ..dsp.resample import resample
 from ..methods.base import VisualSeparator
@@ -28,7 +29,7 @@ from ..methods.asmp import Asmp
 from ..models.optical_flow import window_flow, lucas_kanade
 from ..training.checkpoints import load_model, model_files
 from ..training.score_motion import mean_directions
-from .separate import source_files, write_named
+from .separate import band_note, source_files, write_named
 from .separate_query import file_names
 from .video_objects import STEPS, VideoObjects, read_video_objects
 from .object_overlay import scale_box, write_overlay
@@ -237,21 +238,23 @@ def _object_notes(separator):
     return notes
 
 # %% ../../nbs/apps/separate_video.ipynb #7ebf175f
-def _separate(separator, clip, count):
+def _separate(separator, clip, count, band):
     "Return the sounds `[object, T]` in a clip, from `count` windows, at the clip's rate."
     rate = separator.method.settings.rate
-    window = round(separator.data['seconds'] * rate)
+    window, mixture = round(separator.data['seconds'] * rate), resample(clip.sound, clip.rate, rate)
     with torch.inference_mode():
-        estimates = separate_windows(separator, resample(clip.sound, clip.rate, rate), window, count)
+        estimates = separate_windows(separator, mixture, window, count)
+        if band == 'full' and rate != clip.rate:
+            return full_band(estimates, mixture, clip.sound, (rate, clip.rate), masks=True)
     return resample(estimates, rate, clip.rate, length=len(clip.sound))
 
 
-def _write_separated(separator, clip, count, files, joint_paths, model):
+def _write_separated(separator, clip, count, files, joint_paths, model, band):
     "Separate a clip; write the sounds, the video and the table, all or none; return their paths."
     names = file_names(_names(separator, separator.chosen))
     paths = [*files.paths(names), *joint_paths]
     with new_files(paths, files.inputs, files.overwrite) as temporaries:
-        estimates = _separate(separator, clip, count)
+        estimates = _separate(separator, clip, count, band)
         write_named([estimates[None]], files._replace(folder=temporaries[0].parent), names)
         objects = _object_rows(separator, paths[: len(names)], clip.info, separator.data['size'])
         hold = separator.video.hold
@@ -271,30 +274,31 @@ def separate_by_objects(
     suffix: str | None = None,
     runs: str | Path = 'runs',
     overwrite: bool = False,
+    band: str = 'full',
 ) -> tuple[list[Path], str]:
     """Separate the sounds of the objects in a video; return the paths, and notes on what is missing, a line each.
 
     - `out/STEM-NAME.wav`: the sound of each object of a class of the model.
     - `out/STEM-objects.mp4`: the video with boxes, dots and arrows (see `draw_objects`).
-    - `out/STEM-objects.json`: for each object its file, and a row for each window (see `ObjectSeparator`);
-      names of the objects whose class the model doesn't know.
+    - `out/STEM-objects.json`: each object's file, a row for each window (see `ObjectSeparator`), and unknown names.
 
     `model`: a name or path (see `load_model`). `boxes`: a file (see `read_objects`), or `detector`: from a frame to
     `Detections`. `depth`: from frames to depth (see `MonocularDepth`). `flow`: from two frames to optical flow.
-    `overwrite`: replace files of these names.
+    `overwrite`: replace files of these names. `band`: 'full' or 'model', as for queries (see `separate_by_query`).
     Raises MediaError for a video without sound, of fewer than 8 frames or without an object of a class of the model;
-    ValueError for other models, and without `boxes` and `detector`; OutputError where a file exists.
-    Nothing is written then.
+    ValueError for other models, and without `boxes` and `detector`; OutputError where a file exists. Nothing is
+    written then.
     """
     inputs = [video, *([boxes] if boxes else []), *model_files(model, runs)]
     joint_paths = _joint_paths(video, out)
     check_outputs(joint_paths, inputs, overwrite)
     method, data = _load_visual_separator(model, runs)
     clip, notes = _read_clip(video, boxes, detector)
+    notes += filter(None, [band_note(clip.rate, method.settings.rate, band, queries=True)])
     audio = AudioInfo(clip.rate, 1, len(clip.sound), '')
     files = source_files(video, out, suffix, audio, overwrite)._replace(inputs=tuple(inputs))
     count = _count_windows(clip, data['seconds'], method.settings.rate)
     frames = read_video_objects(video, data['seconds'], data['size'], count, detector, boxes, depth)
     separator = ObjectSeparator(method, frames, _choose_objects(video, frames.objects, data['labels']), data, flow)
-    paths = _write_separated(separator, clip, count, files, joint_paths, str(model))
+    paths = _write_separated(separator, clip, count, files, joint_paths, str(model), band)
     return paths, '\n'.join([*notes, *_object_notes(separator)])
