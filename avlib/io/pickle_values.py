@@ -156,7 +156,7 @@ def shorten(name: Any) -> str:
 
 # %% ../../nbs/io/pickle_values.ipynb #fefb7a54
 def _array(budget: Budget, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    "Return an array of a copy of the bytes."
+    "Return an array of a copy of the bytes, in the machine's order of bytes, as NumPy does."
     if not isinstance(dtype, np.dtype) or not isinstance(data, bytes | str) or order not in ('C', 'F'):
         raise PickleError('holds an array of something other than numbers')
     if not _is_shape(shape, budget.size) or math.prod(shape) * dtype.itemsize != len(data):
@@ -165,7 +165,7 @@ def _array(budget: Budget, data: Any, dtype: Any, shape: Any, order: Any) -> np.
     content = data.encode('latin-1') if isinstance(data, str) else data
     flat = np.frombuffer(content, dtype) if content else np.empty(0, dtype)
     flat = flat.view('u1').astype(bool) if dtype.kind == 'b' else flat
-    return np.array(flat.reshape(shape, order=order))
+    return np.array(flat.reshape(shape, order=order), dtype.newbyteorder('='))
 
 
 def _is_shape(shape: Any, largest: int) -> bool:
