@@ -41,7 +41,7 @@ def sounds_by_name(root: str | Path, reader: FolderReader | None = None) -> dict
         raise ManifestError(f'{root}: holds no sound files; give the folder of the lists and the extracted sounds')
     return sounds
 
-
+# %% ../../nbs/corpora/video_corpora.ipynb #9cc36cf2
 def clips_on_disk(root: str | Path, reader: FolderReader | None = None) -> dict[str, dict]:
     """Return the files of clips below a folder, by name: `{name: {'file', 'sound'}}`, relative to the folder.
 
