@@ -1265,6 +1265,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'avlib.dsp.gmm.GaussianMixtureFit': ('dsp/gmm.html#gaussianmixturefit', 'avlib/dsp/gmm.py'),
                                'avlib.dsp.gmm._check_points': ('dsp/gmm.html#_check_points', 'avlib/dsp/gmm.py'),
                                'avlib.dsp.gmm._expectation_maximization': ('dsp/gmm.html#_expectation_maximization', 'avlib/dsp/gmm.py'),
+                               'avlib.dsp.gmm._inverse': ('dsp/gmm.html#_inverse', 'avlib/dsp/gmm.py'),
                                'avlib.dsp.gmm._iterate': ('dsp/gmm.html#_iterate', 'avlib/dsp/gmm.py'),
                                'avlib.dsp.gmm.coefficients': ('dsp/gmm.html#coefficients', 'avlib/dsp/gmm.py'),
                                'avlib.dsp.gmm.fit_gmm': ('dsp/gmm.html#fit_gmm', 'avlib/dsp/gmm.py'),

@@ -4,6 +4,7 @@
 __all__ = ['SILENT_DB', 'write_asiw_corpus', 'window_sound', 'AsiwClips', 'read_features']
 
 # %% ../../nbs/datasets/asiw_clips.ipynb #00000002
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -67,8 +68,9 @@ def _read_split(root: Path, videos: dict) -> tuple[list[dict], list[str]]:
 def _sound_file(root: Path, video: str) -> Path:
     "Return the sound of a video, AAC or another format that PyAV reads."
     for mode in ('train', 'val', 'test'):
-        for path in sorted((root / 'Extracted_Audio' / mode).glob(f'{video}.*')):
-            return path
+        for path in sorted((root / 'Extracted_Audio' / mode).glob(f'{escape(video)}.*')):
+            if path.is_file():
+                return path
     raise ManifestError(f'{root}: holds no Extracted_Audio of {video}')
 
 
