@@ -19,9 +19,8 @@ from ..dsp.resample import resample
 from .optional_packages import require
 from .files import atomic_path
 from .pictures import MediaError
-from .video_decoder import VideoFile, open_video, picture_rate, stored_size, timed_pictures, timed_sounds
-from .video_decoder import upright_pixels
-from .video_sound import mean_sound, resample_long
+from .video_decoder import VideoFile, open_video, picture_rate, read_display, timed_pictures, timed_sounds
+from .video_sound import mean_sound
 
 # %% ../../nbs/io/video.ipynb #00000005
 VIDEO_SUFFIXES = set(
@@ -51,7 +50,7 @@ def video_info(path: str | Path) -> VideoInfo:
         picture = next(timed_pictures(file), (0.0, None))[1]
         if picture is None:
             raise MediaError(f'{path}: is no whole video (no frame can be read); copy it again')
-        height, width = upright_pixels(picture, stored_size(picture, file.pictures)).shape[:2]
+        height, width = read_display(picture, file.pictures).pixels(picture).shape[:2]
     with open_video(path) as file:
         seconds, fps = _measure_length(file)
         return VideoInfo(seconds, fps, width, height, file.sound is not None)
@@ -66,13 +65,19 @@ def _check_pictures(file: VideoFile) -> None:
 def _measure_length(file: VideoFile) -> tuple[float, float]:
     "Return the length of the pictures in s, and pictures per second."
     stream, rate = file.pictures, picture_rate(file)
-    streams = [other for other in (stream, file.sound) if other is not None]
-    packets = [packet for packet in file.packets(*streams) if packet.size and not packet.is_discard]
-    spans = [_span(packet, 1 / rate) for packet in packets if packet.stream.index == stream.index]
+    spans, other_end = [], 0.0
+    for packet in file.packets(*[other for other in (stream, file.sound) if other is not None]):
+        if not packet.size or packet.is_discard:
+            continue
+        span = _span(packet, 1 / rate)
+        if packet.stream.index == stream.index:
+            spans.append(span)
+        elif span is not None:
+            other_end = max(other_end, span[1])
     known = [span for span in spans if span is not None]
     if len(known) < len(spans) / 2 or not spans:
         return max(len(spans), 1) / rate, rate
-    _warn_truncated(file, max(span[1] for packet in packets if (span := _span(packet, 0.0))))
+    _warn_truncated(file, max(max(known)[1], other_end))
     measured = max(known)[1] - min(known)[0]
     claimed = float(stream.duration * stream.time_base) if stream.duration else measured
     seconds = claimed if abs(claimed - measured) < 1.5 / rate else measured
@@ -108,12 +113,11 @@ def video_frames(path: str | Path, times: Iterable[float]) -> Iterator[torch.Ten
         (_, current), following = next(pictures, (0.0, None)), next(pictures, None)
         if current is None:
             raise MediaError(f'{path}: is no whole video (no frame can be read); copy it again')
-        size, rounding = stored_size(current, file.pictures), float(file.pictures.time_base) / 2
+        display, rounding = read_display(current, file.pictures), float(file.pictures.time_base) / 2
         for time in times:
             while following is not None and following[0] <= time + min(rounding, 1e-3):
                 current, following = following[1], next(pictures, None)
-            pixels = upright_pixels(current, size)
-            yield torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
+            yield torch.from_numpy(display.pixels(current).copy()).permute(2, 0, 1) / 255
 
 
 def video_sound(path: str | Path, rate: int | None = None) -> tuple[torch.Tensor, int]:
@@ -128,10 +132,10 @@ def video_sound(path: str | Path, rate: int | None = None) -> tuple[torch.Tensor
         if file.sound is None:
             found = 'sound of an unknown codec' if file.container.streams.audio else 'no sound'
             raise MediaError(f'{path}: has {found}; pass a file by --audio FILE')
-        sound, native = mean_sound(path, timed_sounds(file))
+        sound, rate = mean_sound(path, timed_sounds(file), rate)
     if not len(sound):
         raise MediaError(f'{path}: its sound has no samples; pass a file by --audio FILE')
-    return (sound, native) if rate is None else (resample_long(sound, native, rate), rate)
+    return sound, rate
 
 # %% ../../nbs/io/video.ipynb #00000007
 def write_video(

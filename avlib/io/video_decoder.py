@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['STILL_CODECS', 'COVER', 'DEFAULT', 'DISCARD_ALL', 'CLOCK_RESTARTS', 'ESTIMATED_LENGTH', 'picture_stream',
-           'sound_stream', 'VideoFile', 'open_video', 'timed_pictures', 'timed_sounds', 'picture_rate', 'stored_size',
-           'upright_pixels', 'turn']
+           'sound_stream', 'VideoFile', 'open_video', 'timed_pictures', 'timed_sounds', 'picture_rate', 'Display',
+           'read_display', 'turn']
 
 # %% ../../nbs/io/video_decoder.ipynb #eb591b84
 import warnings
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -131,7 +131,8 @@ def open_video(path: str | Path) -> Iterator[VideoFile]:
             file = VideoFile(path, container)
             yield file
     except _ffmpeg_errors() as error:
-        raise MediaError(f'{path}: is no whole video ({error}); copy it again') from error
+        reason = getattr(error, 'strerror', None) or error
+        raise MediaError(f'{path}: is no whole video ({reason}); copy it again') from error
     if file.errors:
         count, cause = len(file.errors), file.errors[0]
         warnings.warn(f'{path}: {count} damaged packets are left out ({cause}); copy the file again', stacklevel=3)
@@ -195,17 +196,26 @@ def _find_origin(file: VideoFile, early: list) -> tuple[float | None, Iterator]:
     return first and first[0], packets
 
 # %% ../../nbs/io/video_decoder.ipynb #5cb38740
-def stored_size(picture: Any, stream: Any) -> tuple[int, int]:
-    "Return width and height of a picture with square pixels, before it is turned."
-    aspect = stream.sample_aspect_ratio or 1
-    return max(1, round(picture.width * aspect)), picture.height
+class Display(NamedTuple):
+    """How the pictures of a stream are shown.
+
+    `size`: width and height with square pixels, before they are turned; `matrix`: turns them, None for upright ones.
+    """
+
+    size: tuple[int, int]
+    matrix: np.ndarray | None
+
+    def pixels(self, picture: Any) -> np.ndarray:
+        "Return the pixels `[H, W, 3]` of a picture as it is shown."
+        pixels = picture.to_ndarray(format='rgb24', width=self.size[0], height=self.size[1])
+        return pixels if self.matrix is None else turn(pixels, self.matrix)
 
 
-def upright_pixels(picture: Any, size: tuple[int, int]) -> np.ndarray:
-    "Return the pixels `[H, W, 3]` of a picture as it is shown; `size`: width and height before it is turned."
-    pixels = picture.to_ndarray(format='rgb24', width=size[0], height=size[1])
-    side_data = picture.side_data.get('DISPLAYMATRIX')
-    return pixels if side_data is None else turn(pixels, np.frombuffer(bytes(side_data), np.int32))
+def read_display(picture: Any, stream: Any) -> Display:
+    "Return how pictures are shown, from the first one of a stream."
+    side_data = picture.side_data.get('DISPLAYMATRIX')  # of the first only: a picture and its side data hold each other
+    matrix = None if side_data is None else np.frombuffer(bytes(side_data), np.int32)
+    return Display((max(1, round(picture.width * (stream.sample_aspect_ratio or 1))), picture.height), matrix)
 
 
 def turn(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:

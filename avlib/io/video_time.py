@@ -5,7 +5,7 @@ __all__ = ['REORDERED', 'fill_stamps', 'order_times', 'ClockJoiner', 'SoundTrack
 
 # %% ../../nbs/io/video_time.ipynb #ee539b4a
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Any
 
@@ -92,17 +92,16 @@ class ClockJoiner:
 
 # %% ../../nbs/io/video_time.ipynb #ce085973
 class SoundTrack:
-    """Mono samples at `rate` Hz from time 0, placed block by block.
+    """Mono samples at `rate` Hz from time 0 on, placed block by block.
 
-    What lies before time 0 is cut.
+    `sink`: takes the samples `[n]`, stretch after stretch without gaps. What lies before time 0 is cut.
     """
 
     LOOKAHEAD, TOLERANCE = 4, 0.01  # blocks, s
-    GROWTH = 60  # s of memory that are added at once
 
-    def __init__(self, rate: int) -> None:
-        self.rate, self.begin, self.end = rate, 0, 0
-        self.samples, self.waiting, self.empty = np.zeros(0, np.float32), deque[tuple[float | None, np.ndarray]](), True
+    def __init__(self, rate: int, sink: Callable[[np.ndarray], Any]) -> None:
+        self.rate, self.sink, self.begin, self.end, self.empty = rate, sink, 0, 0, True
+        self.waiting: deque[tuple[float | None, np.ndarray]] = deque()
 
     def add(self, time: float | None, block: np.ndarray) -> None:
         "Add a block `[n]` at its time in s; None for one that follows the last."
@@ -110,11 +109,10 @@ class SoundTrack:
         if len(self.waiting) > self.LOOKAHEAD:
             self._place()
 
-    def finish(self) -> np.ndarray:
-        "Return all samples `[time]`."
+    def finish(self) -> None:
+        "Place all blocks that wait for later ones."
         while self.waiting:
             self._place()
-        return self.samples[: max(self.end, 0)]
 
     def seconds(self) -> float:
         "Return the time in s at which the next block without a stamp would begin."
@@ -124,18 +122,14 @@ class SoundTrack:
         start = self.end + self._deviation()
         block = self.waiting.popleft()[1]
         if self.empty:
-            self.begin = self.end = start
-            self.empty = False
+            self.begin, self.empty = start, False
+            self.end = min(start, 0)
         skip = max(self.end - start, -start, 0)
-        stop = start + len(block)
+        if start > self.end:
+            self.sink(np.zeros(start - self.end, np.float32))
         if skip < len(block):
-            self._reserve(stop)
-            self.samples[start + skip : stop] = block[skip:]
-        self.end = max(self.end, stop)
-
-    def _reserve(self, length: int) -> None:
-        if length > len(self.samples):
-            self.samples.resize(length + self.GROWTH * self.rate, refcheck=False)
+            self.sink(block[skip:])
+        self.end = max(self.end, start + len(block))
 
     def _deviation(self) -> int:
         "Return the samples by which the next block lies behind the end of the last one."
