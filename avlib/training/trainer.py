@@ -23,6 +23,7 @@ from ..io.memory import reuse_memory
 from ..io.optional_packages import require
 from ..io.tensor_store import write_tensors
 from .checkpoints import CheckpointError, load_tensors, save_model
+from .random_state import random_states, restore_random_states, seed_epoch
 
 # %% ../../nbs/training/trainer.ipynb #00000005
 SCHEDULES = ('constant', 'cosine', 'drops')
@@ -109,15 +110,16 @@ def run_identity(settings: TrainSettings, method, card: dict) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def save_state(path: Path, method, optimizer, note: dict) -> Path:
-    "Write weights and Adam's moments with a note atomically; return the path."
+def save_state(path: Path, method, optimizer, note: dict, generators: dict[str, torch.Tensor]) -> Path:
+    "Write weights, Adam's moments and the states of `generators` with a note atomically; return the path."
     moments = {f'adam/{i}/{k}': v for i, s in optimizer.state_dict()['state'].items() for k, v in s.items()}
     weights = {f'model/{k}': v for k, v in method.state_dict().items()}
-    return write_tensors(path, {**weights, **moments}, note)
+    random = {f'random/{k}': v for k, v in generators.items()}
+    return write_tensors(path, {**weights, **moments, **random}, note)
 
 
-def load_state(path: Path, method, optimizer) -> dict:
-    "Put a state back into method and optimizer; return its note."
+def load_state(path: Path, method, optimizer) -> tuple[dict, dict[str, torch.Tensor]]:
+    "Put a state back into method and optimizer; return its note and the states of the generators."
     tensors, note = load_tensors(path)
     method.load_state_dict({k[len('model/') :]: v for k, v in tensors.items() if k.startswith('model/')})
     state = optimizer.state_dict()
@@ -126,25 +128,25 @@ def load_state(path: Path, method, optimizer) -> dict:
             _, index, key = name.split('/')
             state['state'].setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(state)
-    return note
+    return note, {k[len('random/') :]: v for k, v in tensors.items() if k.startswith('random/')}
 
 # %% ../../nbs/training/trainer.ipynb #00000025
-def resume(folder: Path, method, optimizer, identity: str) -> dict:
-    """Restore the state of the run with this identity, if there is one; return its note, or that of a new run.
+def resume(folder: Path, method, optimizer, identity: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Restore the state of the run with this identity, if there is one; return note and generators' states.
 
-    A run is new where there is no state, a damaged one (a message says so), the state of another run, or a state
-    whose best weights are gone.
+    A run is new, with a note of its own and no generators' states, where there is no state, a damaged one (a message
+    says so), the state of another run, or a state whose best weights are gone.
     """
     new = {'epoch': 0, 'best': None, 'epochs_without_gain': 0, 'halvings': 0, 'identity': identity}
     if not (folder / 'last.safetensors').is_file():
-        return new
+        return new, {}
     try:
         note = load_tensors(folder / 'last.safetensors')[1]
     except CheckpointError as error:
         print(f'starting afresh: {error}', file=sys.stderr)
-        return new
+        return new, {}
     if note.get('identity') != identity or not (folder / 'model.safetensors').is_file():
-        return new
+        return new, {}
     return load_state(folder / 'last.safetensors', method, optimizer)
 
 # %% ../../nbs/training/trainer.ipynb #0000000d
@@ -167,9 +169,12 @@ def train(method, data, validate: Callable, settings: TrainSettings, folder, car
     fabric = _launch(settings)
     groups = method.param_groups()
     optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    note = resume(folder, method, optimizer, run_identity(settings, method, card))
+    note, generators = resume(folder, method, optimizer, run_identity(settings, method, card))
     model, optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method('loss')
+    if note.get('scaler'):
+        fabric.strategy.precision.load_state_dict(note['scaler'])
+    restore_random_states(generators, fabric)
     main = fabric.is_global_zero
     if main:
         _remove_leftovers(folder, note['epoch'])
@@ -197,6 +202,7 @@ def _launch(settings):
 def _train_epoch(fabric, model, optimizer, data, settings, epoch, halvings):
     "Train for one epoch; return its row of the log."
     data.set_epoch(epoch)
+    seed_epoch(settings.seed, epoch, fabric.global_rank)
     loader = _loader(data, settings, fabric)
     sums, data_s, start = {}, 0.0, time.perf_counter()
     model.train()
@@ -224,7 +230,8 @@ def _step(fabric, model, optimizer, batch, rate, clip):
     for group in optimizer.param_groups:
         group['lr'] = rate * group['scale']
     optimizer.zero_grad()
-    terms = model.loss({k: v.to(fabric.device) for k, v in batch.items()})
+    with fabric.autocast():  # Fabric enters it by itself on several devices only
+        terms = model.loss({k: v.to(fabric.device) for k, v in batch.items()})
     fabric.backward(terms['total'])
     if clip:
         fabric.clip_gradients(model, optimizer, max_norm=clip)
@@ -251,11 +258,13 @@ def _finish_epoch(fabric, method, optimizer, row, note, folder, card, settings):
     score = row['score']
     better = note['best'] is None or score > note['best'] or settings.checkpoint == 'last'
     note = _next_note(note, row['epoch'], score, better, settings.patience)
+    note['scaler'] = fabric.strategy.precision.state_dict()
+    generators = random_states(fabric)
     if fabric.is_global_zero:
         append_jsonl(folder / 'log.jsonl', row)
         if better:
             save_model(folder / 'model.safetensors', method, {**card, 'score': score, 'epoch': row['epoch']})
-        save_state(folder / 'last.safetensors', method, optimizer.optimizer, note)
+        save_state(folder / 'last.safetensors', method, optimizer.optimizer, note, generators)
     fabric.barrier()
     return note
 
