@@ -125,8 +125,8 @@ class SoundTrack:
             self.begin, self.empty = start, False
             self.end = min(start, 0)
         skip = max(self.end - start, -start, 0)
-        if start > self.end:
-            self.sink(np.zeros(start - self.end, np.float32))
+        if start > max(self.end, 0):
+            self.sink(np.zeros(start - max(self.end, 0), np.float32))
         if skip < len(block):
             self.sink(block[skip:])
         self.end = max(self.end, start + len(block))
