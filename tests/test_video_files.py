@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -472,9 +470,7 @@ def kinds(draw) -> tuple:
     return container, codec, sound, rate, count, lossless, draw(st.floats(0.3, 1.2)), draw(st.sampled_from([0, 0.4]))
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(kinds())
 def test_any_container_codec_rate_and_layout(tmp_path, kind):
     container, codec, audio, rate, channels, lossless, at, late = kind
@@ -496,14 +492,3 @@ def test_any_container_codec_rate_and_layout(tmp_path, kind):
     assert abs(difference) < (0.1 if lossless else 1.0)
     assert click_time(sound, found) == pytest.approx(at + late, abs=0.02)
     assert [number(frame) for frame in video_frames(path, [0.01, 0.41, 0.81])] == [0, 10, 20]
-
-
-# An hour fits
-
-
-def peak_growth(script: str, *arguments) -> list[float]:
-    """MiB by which the peak of memory grows while a script reads each file."""
-    code = 'import resource, sys\nimport torch\ntorch.set_num_threads(1)\n' + script
-    ran = subprocess.run([sys.executable, '-c', code, *map(str, arguments)], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    return [float(line) for line in ran.stdout.split()]
