@@ -222,6 +222,14 @@ def test_an_ogg_file_without_its_mark_at_the_end_is_read_with_a_remark(save):
         assert signal.shape[1] == 8 * COMPRESSED[name][1] and '16 bytes of it belong to no Ogg page' in remarks[0]
 
 
+def test_a_tag_before_any_header_changes_nothing(save):
+    tag = b'ID3\4\0\0\0\0\0\5hello'
+    for content in (encode('WAV', subtype='PCM_16'), claim(encode('WAV', subtype='PCM_16'), 1000), encode('FLAC')):
+        assert whole(save(tag + content))[0].shape[1] == len(SAMPLES)
+    signal, _ = whole(save(tag + bytes(100) + compressed('MP3', 2)))
+    assert signal.shape[1] == 2 * 44100
+
+
 def test_flac_from_a_pipe(save):
     content = bytearray(compressed('FLAC', 3))
     content[21:26] = bytes([content[21] & 0xF0]) + bytes(4)
@@ -300,6 +308,60 @@ def test_wav_past_its_limit_becomes_rf64(tmp_path, monkeypatch, channels):
     assert np.array_equal(sf.read(path, dtype='float32', always_2d=True)[0].T, signal)
 
 
+# what PyAV writes
+
+PYAV = {
+    'pcm.wav': ('wav', 'pcm_s24le', {}),
+    'float.wav': ('wav', 'pcm_f64le', {}),
+    'long.wav': ('wav', 'pcm_s16le', {'rf64': 'always'}),
+    'ima.wav': ('wav', 'adpcm_ima_wav', {}),
+    'ms.wav': ('wav', 'adpcm_ms', {}),
+    'mulaw.wav': ('wav', 'pcm_mulaw', {}),
+    'pcm.w64': ('w64', 'pcm_s16le', {}),
+    'pcm.aiff': ('aiff', 'pcm_s16be', {}),
+    'little.aifc': ('aiff', 'pcm_s16le', {}),
+    'pcm.caf': ('caf', 'pcm_s16be', {}),
+    'pcm.au': ('au', 'pcm_s16be', {}),
+    'lossless.flac': ('flac', 'flac', {}),
+    'counted.mp3': ('mp3', 'libmp3lame', {}),
+    'uncounted.mp3': ('mp3', 'libmp3lame', {'write_xing': '0', 'id3v2_version': '0'}),
+    'wrapped.wav': ('wav', 'libmp3lame', {}),
+    'layer2.mp2': ('mp2', 'mp2', {}),
+    'speech.opus': ('ogg', 'libopus', {}),
+}
+
+
+def write_by_pyav(path, form, codec, options, samples, rate):
+    """Write `samples` `[channel, time]` by PyAV."""
+    av = pytest.importorskip('av')
+    layout = 'mono' if len(samples) == 1 else 'stereo'
+    with av.open(str(path), 'w', format=form, options=options) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout = layout
+        frame = av.AudioFrame.from_ndarray(samples, format='fltp', layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        coder = stream.codec_context
+        resampler = av.AudioResampler(coder.format, layout, rate, frame_size=coder.frame_size or 1024)
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(part))
+
+
+@pytest.mark.parametrize('name', PYAV)
+@pytest.mark.parametrize('channels', [1, 2])
+def test_what_pyav_writes_has_its_length_level_and_click(tmp_path, name, channels):
+    rate = 48000 if name == 'speech.opus' else 44100
+    samples = np.tile((0.15 * np.sin(np.arange(2 * rate) * 0.05)).astype('float32'), (channels, 1))
+    samples[:, rate : rate + 8] = 0.9
+    path = tmp_path / name
+    write_by_pyav(path, *PYAV[name], samples, rate)
+    signal, remarks = whole(path, rate)
+    coded = name in ('uncounted.mp3', 'wrapped.wav', 'layer2.mp2', 'ima.wav', 'ms.wav')  # have no exact length
+    assert not remarks and len(signal) == channels
+    assert 0 <= signal.shape[1] - 2 * rate <= (2048 if coded else 0)
+    assert abs(int(signal.abs().sum(0).argmax()) - rate) < (1200 if coded else 20)
+    assert abs(measure_audio(path).level_db - 10 * np.log10(np.mean(samples**2))) < 1
+
+
 # properties
 
 
@@ -329,7 +391,7 @@ def codecs():
                 yield form, subtype
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     codec=st.sampled_from(list(codecs())),
     rate=st.sampled_from([8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000]),
@@ -350,9 +412,10 @@ def test_length_level_and_click_agree(tmp_path_factory, codec, rate, channels, f
     path.write_bytes(content)
     signal, remarks = whole(path, rate)
     lossy = subtype in ('MPEG_LAYER_III', 'VORBIS', 'OPUS')
+    rough = subtype.startswith(('NMS', 'G72', 'GSM'))  # codecs of telephones
     block = 0 if lossy else 4096 if 'IMA' in subtype or 'MS_' in subtype else 640  # the last one is filled with silence
     assert not remarks
     assert signal.shape[0] == channels and frames <= signal.shape[1] <= frames + block
-    assert abs(int(signal[:, :frames].abs().sum(0).argmax()) - click) <= (rate // 1000 if lossy else 8)
+    assert abs(int(signal[:, :frames].abs().sum(0).argmax()) - click) <= (rate // 1000 if lossy else 64 if rough else 8)
     level = 10 * np.log10(np.mean(samples**2))
-    assert abs(measure_audio(path).level_db - level) < 1
+    assert abs(measure_audio(path).level_db - level) < (6 if rough else 1)

@@ -155,7 +155,8 @@ def is_mp3(view: bytes | mmap, start: int) -> bool:
 
 def is_mp3_dump(view: bytes | mmap, window: int = 2**16) -> bool:
     "Return whether five MP3 frames in a row lie near the start, as where a recording of a stream begins."
-    scan = scan_mp3(view[:window])
+    start = tags_end(view)
+    scan = scan_mp3(view[start : start + window])
     return any(stream.frames >= 5 and len(stream.ranges) == 1 for stream in scan.streams)
 
 # %% ../../nbs/io/mp3_frames.ipynb #334cbc5f
@@ -218,7 +219,7 @@ def mp3_pieces(view: bytes | mmap) -> tuple[list[Piece], list[str]]:
     if scan.cut:
         remarks.append('its last frame is cut off and is left out')
     whole = len(streams) == len(streams[0].ranges) == 1 and claims == frames
-    if whole and not remarks:
+    if whole and streams[0].header == tags_end(view) and not remarks:
         return [Piece(((0, len(view)),))], []
     if claims is not None and claims < frames:
         remarks.append(f'claims {claims} MP3 frames and has {frames}; all are read')
