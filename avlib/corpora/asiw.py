@@ -49,7 +49,7 @@ def _is_three_lists(lists: Any) -> bool:
         and all(isinstance(name, str | int) for name in chain(*lists))
     )
 
-
+# %% ../../nbs/corpora/asiw.ipynb #00ae83e7
 def ave_videos(root: str | Path) -> dict[str, dict]:
     """Return the videos of AVE by split, and the class of each.
 

@@ -143,7 +143,7 @@ def _dtype(budget: Budget, code: Any, align: Any, copy: Any) -> Unfinished:
 
 
 def _finish_dtype(code: str, budget: Budget, state: Any) -> np.dtype:
-    _, order, *rest = state
+    order, *rest = state[1:] or ('',)
     orders = '|' if code[1:] == '1' else '<>'
     if not isinstance(order, str) or order not in tuple(orders) or rest != [None, None, None, -1, -1, 0]:
         raise PickleError(f'gives the data type {code} another state than NumPy does')
@@ -152,7 +152,7 @@ def _finish_dtype(code: str, budget: Budget, state: Any) -> np.dtype:
 
 def shorten(name: Any) -> str:
     "Return a name of a file as an error quotes it."
-    return repr(name[:60]) if isinstance(name, str) else f'of {type(name).__name__}'
+    return repr(name[:60] if isinstance(name, str) else type(name))
 
 # %% ../../nbs/io/pickle_values.ipynb #fefb7a54
 def _array(budget: Budget, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
@@ -183,6 +183,8 @@ def _reconstruct(budget: Budget, kind: Any, shape: Any, code: Any) -> Unfinished
 
 
 def _finish_array(budget: Budget, state: Any) -> np.ndarray:
+    if len(state) != 5:
+        raise PickleError(f'gives an array a state of {len(state)} parts; expected 5')
     _, shape, dtype, fortran, data = state
     return _array(budget, data, dtype, shape, 'F' if fortran in (1,) else 'C')
 

@@ -34,11 +34,6 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.comparisons = 0
 
-    def top(self, kind: type) -> Any:
-        if type(self.stack[-1]) is not kind:
-            raise PickleError(f'fills a {type(self.stack[-1]).__name__} like a {kind.__name__}')
-        return self.stack[-1]
-
     def open_row(self) -> None:
         if len(self.rows) == MAX_DEPTH:
             raise PickleError(f'is nested deeper than {MAX_DEPTH}')
@@ -69,24 +64,6 @@ class _Machine:
         self.stack.append(value if finished is None else finished)
 
 # %% ../../nbs/io/plain_pickle.ipynb #1063416b
-def _append(machine: _Machine, values: list) -> None:
-    machine.top(list).extend(values)
-
-
-def _set_items(machine: _Machine, row: list) -> None:
-    _fill(machine, machine.top(dict), row)
-
-
-def _fill(machine: _Machine, dictionary: dict, row: list) -> dict:
-    for key, value in zip(row[::2], row[1::2], strict=True):
-        _check_key(key)
-        machine.comparisons += 0 if isinstance(key, str | bytes) else len(dictionary)
-        if machine.comparisons > MAX_COMPARISONS:
-            raise PickleError('holds too many keys that are no texts')
-        dictionary[key] = value
-    return dictionary
-
-
 ATOMS = (NoneType, bool, int, float, str, bytes, np.generic)
 
 
@@ -97,6 +74,33 @@ def _check_key(key: Any) -> None:
         raise PickleError('holds a key that is neither a text, nor a number, nor a short tuple of them')
 
 
+def _top(machine: _Machine, kind: type) -> Any:
+    top = machine.stack[-1]
+    if type(top) is not kind:
+        raise PickleError(f'fills a {type(top).__name__} like a {kind.__name__}')
+    return top
+
+
+def _append(machine: _Machine, values: list) -> None:
+    _top(machine, list).extend(values)
+
+
+def _set_items(machine: _Machine, row: list) -> None:
+    _fill(machine, _top(machine, dict), row)
+
+
+def _fill(machine: _Machine, dictionary: dict, row: list) -> dict:
+    if len(row) % 2:
+        raise PickleError('gives a key without a value')
+    for key, value in zip(row[::2], row[1::2], strict=True):
+        _check_key(key)
+        machine.comparisons += 0 if isinstance(key, str | bytes) else len(dictionary)
+        if machine.comparisons > MAX_COMPARISONS:
+            raise PickleError('holds too many keys that are no texts')
+        dictionary[key] = value
+    return dictionary
+
+# %% ../../nbs/io/plain_pickle.ipynb #8818f9ab
 def _find_name(machine: _Machine, module: Any, name: Any) -> None:
     found = NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
     if found is None:
@@ -167,6 +171,30 @@ ACTIONS: dict[str, Callable[[_Machine], None]] = {
 }
 OPCODES = {ord(opcode.code): opcode.name for opcode in opcodes}
 
+# %% ../../nbs/io/plain_pickle.ipynb #621a1233
+PLAIN = (*ATOMS, list, tuple, dict, np.ndarray)
+
+
+def _check_tree(root: Any) -> None:
+    "Check that all is plain, and that the whole is neither too deep nor too large, a shared part counted each time."
+    level, count = [root], 1
+    for _ in range(MAX_DEPTH):
+        if not all(isinstance(value, PLAIN) for value in level):
+            raise PickleError('holds an array without content, or a function')
+        level = list(islice(chain.from_iterable(map(_children, level)), MAX_VALUES))
+        count += len(level)
+        if count > MAX_VALUES:
+            raise PickleError(f'holds more than {MAX_VALUES} values, shared ones counted each time')
+        if not level:
+            return
+    raise PickleError(f'is nested deeper than {MAX_DEPTH}, or holds itself')
+
+
+def _children(value: Any) -> Iterable:
+    if isinstance(value, dict):
+        return chain(value, value.values())
+    return value if isinstance(value, list | tuple) else ()
+
 # %% ../../nbs/io/plain_pickle.ipynb #c08d73a1
 def _run(machine: _Machine) -> Any:
     for _ in range(MAX_VALUES):
@@ -189,30 +217,6 @@ def _result(machine: _Machine) -> Any:
     _check_tree(machine.stack[0])
     return machine.stack[0]
 
-
-def _check_tree(root: Any) -> None:
-    "Check that all is plain, and that the whole is neither too deep nor too large, a shared part counted each time."
-    level, count = [root], 1
-    for _ in range(MAX_DEPTH):
-        if not all(isinstance(value, PLAIN) for value in level):
-            raise PickleError('holds an array without content, or a function')
-        level = list(islice(chain.from_iterable(map(_children, level)), MAX_VALUES))
-        count += len(level)
-        if count > MAX_VALUES:
-            raise PickleError(f'holds more than {MAX_VALUES} values, shared ones counted each time')
-        if not level:
-            return
-    raise PickleError(f'is nested deeper than {MAX_DEPTH}, or holds itself')
-
-
-PLAIN = (*ATOMS, list, tuple, dict, np.ndarray)
-
-
-def _children(value: Any) -> Iterable:
-    if isinstance(value, dict):
-        return chain(value, value.values())
-    return value if isinstance(value, list | tuple) else ()
-
 # %% ../../nbs/io/plain_pickle.ipynb #8d3e75ac
 def parse_plain_pickle(content: bytes, name: str | Path = 'pickle') -> Any:
     """Return the dictionaries, lists, tuples, texts, bytes, numbers and arrays of numbers in a pickle.
@@ -226,10 +230,16 @@ def parse_plain_pickle(content: bytes, name: str | Path = 'pickle') -> Any:
     try:
         return _run(machine)
     except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
-        missing = 'takes a value that is not there' if isinstance(error, IndexError) else str(error)[:200]
         raise PickleError(
-            f'{name}: is no plain pickle (before byte {machine.source.place}, {missing}); copy the published file again'
+            f'{name}: is no plain pickle (before byte {machine.source.place}, {_explanation(error)}); '
+            'copy the published file again'
         ) from error
+
+
+def _explanation(error: Exception) -> str:
+    if isinstance(error, IndexError):
+        return 'takes a value that is not there'
+    return 'holds a damaged text' if isinstance(error, UnicodeError) else str(error)[:250]
 
 
 def read_plain_pickle(path: str | Path) -> Any:
