@@ -282,12 +282,22 @@ def test_answers_of_listeners_are_kept(work):
 
 
 def test_paths_of_the_command_line_are_bytes(work):
-    """A folder whose name is not UTF-8 takes files, and their paths are printed as they are."""
+    """A folder whose name is not UTF-8 takes files, and their paths are printed as they are.
+
+    The same command again makes the same files, where the file system can mark them as the command's own.
+    """
     out = os.fsencode(work) + b'/caf\xe9'
     command = [*CLI, 'separate', 'tone.wav', '--model', 'mixit-speech', '--sources', '1', '--out', os.fsdecode(out)]
     variables = {**environment(ROOT), 'PYTHONIOENCODING': 'utf-8'}
     done = subprocess.run(command, cwd=work, env=variables, capture_output=True)
     assert done.returncode == 0 and done.stdout.strip() == out + b'/tone-1.wav', done.stderr
+    [path] = Path(os.fsdecode(out)).iterdir()
+    before, marked = soundfile.read(path)[0], hasattr(os, 'listxattr') and os.listxattr(path)
+    again = subprocess.run(command, cwd=work, env=variables, capture_output=True)
+    assert (soundfile.read(path)[0] == before).all() and (again.returncode == 0) == bool(marked), again.stderr
+    path.write_bytes(b'mine')
+    refusal = subprocess.run(command, cwd=work, env=variables, capture_output=True)
+    assert refusal.returncode == 1 and b'exists' in refusal.stderr and path.read_bytes() == b'mine'
 
 
 def test_make_quotes_the_path_of_the_repository(tmp_path):

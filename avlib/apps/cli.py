@@ -16,6 +16,7 @@ import typer
 
 from .cli_data import data_app
 from .cli_evaluate import evaluate_app
+from ..io.outputs import name_call
 
 # %% ../../nbs/apps/cli.ipynb #00000004
 app = typer.Typer(
@@ -77,7 +78,8 @@ Overwrite = Annotated[
     typer.Option(
         '--overwrite',
         help='Replace files of the same names in the folder of the output. Without it, the command stops before it '
-        'does any work if one of its files exists. A file that the command reads is never replaced.',
+        'does any work if one of its files exists, unless the same command made it. A file that the command reads is '
+        'never replaced.',
     ),
 ]
 
@@ -171,7 +173,7 @@ def _show(paths, notes):
     for path in paths:
         typer.echo(path)
 
-
+# %% ../../nbs/apps/cli.ipynb #a6476e23
 def _separate_sources(method, mixture, model, out, sources, directions, switch, writing):
     from avlib.apps.separate import separate_file
     from avlib.apps.separate_stereo import separate_by_direction, separate_by_ensemble
@@ -260,6 +262,7 @@ def models() -> None:
 def main() -> None:
     "Run the command line `avlib`; print errors about files, settings and arguments on one line, with exit status 1."
     _keep_bytes_of_paths()
+    name_call(sys.argv[1:])
     try:
         app()
     except (ValueError, OSError, ImportError) as error:

@@ -187,11 +187,6 @@ def _choose_objects(path, objects, labels):
     return chosen
 
 
-def _joint_paths(video, out):
-    "Return the files for all objects, a video and a table."
-    return [Path(out) / f'{Path(video).stem}-objects{suffix}' for suffix in ('.mp4', '.json')]
-
-
 def _count_windows(clip, seconds, rate):
     "Return how many windows of a model at `rate` Hz, `seconds` long, that overlap by half cover the sound."
     half, length = round(seconds * rate) // 2, -(-len(clip.sound) * rate // clip.rate)
@@ -290,7 +285,7 @@ def separate_by_objects(
     written then.
     """
     inputs = [video, *([boxes] if boxes else []), *model_files(model, runs)]
-    joint_paths = _joint_paths(video, out)
+    joint_paths = [Path(out) / f'{Path(video).stem}-objects{ending}' for ending in ('.mp4', '.json')]
     check_outputs(joint_paths, inputs, overwrite)
     method, data = _load_visual_separator(model, runs)
     clip, notes = _read_clip(video, boxes, detector)

@@ -125,7 +125,7 @@ def parse(arguments: list[str]) -> tuple[str, str, dict]:
 def _value(name: str, text: str) -> int | str:
     return int(text) if name not in NAMES and re.fullmatch('-?[0-9]+', text) else text
 
-
+# %% ../../nbs/reproduction/run.ipynb #f1998511
 def main(arguments: list[str] | None = None) -> None:
     "Run a notebook from the command line; exit with 1 where it fails."
     notebook, out, parameters = parse(sys.argv[1:] if arguments is None else arguments)
