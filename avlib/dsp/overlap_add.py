@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 from .assignment import best_assignment
+from .precision import widen
 
 # %% ../../nbs/dsp/overlap_add.ipynb #00000005
 def windows(blocks: Iterable[torch.Tensor], window: int, hop: int) -> Iterator[tuple[int, torch.Tensor]]:
@@ -41,7 +42,7 @@ def align(previous: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
 
     Where the overlap is silent, the order stays.
     """
-    score = torch.einsum('...rt,...mt->...rm', previous, estimates[..., : previous.shape[-1]])
+    score = torch.einsum('...rt,...mt->...rm', widen(previous), widen(estimates[..., : previous.shape[-1]]))
     order = best_assignment(score)
     return estimates.gather(-2, order.unsqueeze(-1).expand_as(estimates))
 

@@ -14,12 +14,14 @@ from torch.nn import functional as F
 
 from ..synthesis.motion import DIRECTIONS
 from ..dsp.log_frequency import to_linear_frequency, to_log_frequency
+from ..dsp.precision import at_least_single
 from .visual_separation import MaskVisualSeparator, flat_visual_inputs, log_magnitude
 from ..models.resnet import ResNet18
 from ..models.scene_graph import IndependentObjects, SceneGraph, box_points, chamfer, rbf_adjacency
 from ..models.separator import SeparatorUNet
 
 # %% ../../nbs/methods/asmp.ipynb #00000005
+@at_least_single
 def co_separation_loss(masks: torch.Tensor, videos: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
     """Return the co-separation loss of masks `[B, V, K, F, T]`.
 
@@ -31,6 +33,7 @@ def co_separation_loss(masks: torch.Tensor, videos: torch.Tensor, mixture: torch
     return (weight * (masks.sum(2) - share).abs()).mean()
 
 # %% ../../nbs/methods/asmp.ipynb #00000015
+@at_least_single
 def orthogonality_loss(embeddings: torch.Tensor) -> torch.Tensor:
     "Return the orthogonality loss of embeddings `[G, K, D]` of G graphs; 0 for K = 1."
     e = F.normalize(embeddings, dim=-1)

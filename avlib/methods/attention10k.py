@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..dsp.precision import at_least_single
 from .localizer import ContrastiveLocalizer, LocalizerSettings, own_similarity
 
 # %% ../../nbs/methods/attention10k.ipynb #00000005
+@at_least_single
 def attended(places: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:
     """Return the mean features `[B, D]` of places `[B, D, h, w]`.
 
@@ -22,6 +24,7 @@ def attended(places: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:
     return torch.einsum('bn,bdn->bd', attention, places.flatten(2))
 
 # %% ../../nbs/methods/attention10k.ipynb #0000000c
+@at_least_single
 def ratio_loss(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     "Return the mean squared distance of (d+, d-) from (0, 1) for distances `own [B]` and `other [B]`."
     d = torch.stack([own, other], 1).softmax(1)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..dsp.assignment import best_assignment
+from ..dsp.precision import widen
 
 # %% ../../nbs/methods/base.ipynb #0000000d
 def group_weights(module: nn.Module, scales: dict[str, float]) -> list[dict]:
@@ -77,7 +78,7 @@ class Separator(Method):
 
 def _align(guide, estimates):
     "Put each channel's estimates `[channel, source, time]` into the order of the guide's `[source, time]`."
-    order = best_assignment(guide @ estimates.mT)
+    order = best_assignment(widen(guide) @ widen(estimates).mT)
     return estimates.gather(1, order[..., None].expand_as(estimates))
 
 # %% ../../nbs/methods/base.ipynb #00000010

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from ..dsp.kmeans import kmeans
+from ..dsp.precision import all_finite, at_least_single, widen
 from ..dsp.stft import istft, stft
 from .base import Separator
 from ..models.blstm import DeepClusteringNet
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000005
+@at_least_single
 def weighted_dc_loss(embedding: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Return the weighted deep clustering loss `[batch]`, which compares the affinities of embeddings and labels.
 
@@ -48,12 +50,13 @@ def _check_bins(embedding, labels, weight):
             f'[batch, bin]; got {list(embedding.shape)}, {list(labels.shape)} and {list(weight.shape)}'
         )
     for name, values in (('embedding', embedding), ('labels', labels), ('weight', weight)):
-        if not torch.isfinite(values.detach().sum()):
+        if not all_finite(values):
             raise ValueError(f'the {name} of bins hold NaN or infinity')
     if (weight < 0).any():
         raise ValueError('weights must not be negative')
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000010
+@at_least_single
 def magnitude_weight(magnitude: torch.Tensor) -> torch.Tensor:
     """Return each bin's share of the total magnitude of its spectrogram, `[..., bin, frame]`; 0 for silence.
 
@@ -103,6 +106,7 @@ def log_features(spectrum: torch.Tensor) -> torch.Tensor:
     return 20 * torch.log10(spectrum.abs() + MIN_MAGNITUDE) / SPREAD_DB
 
 
+@at_least_single
 def batch_loss(
     embedding: torch.Tensor, magnitude: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor, sources: int
 ) -> torch.Tensor:
@@ -154,7 +158,7 @@ class DeepClustering(Separator):
 
     def features(self, mixture: torch.Tensor) -> torch.Tensor:
         "Return the network's input, `[..., bin, frame]`, for mixtures `[..., T]` of any level."
-        level = mixture.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-8)
+        level = widen(mixture).square().mean(-1, keepdim=True).sqrt().clamp_min(1e-8)
         return log_features(self.spectrum(mixture / level))
 
     def embed(self, mixture: torch.Tensor) -> torch.Tensor:

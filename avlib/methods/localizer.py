@@ -13,12 +13,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..dsp.precision import at_least_single, widen
 from ..dsp.stft import stft
 from .base import Localizer, Method
 from .presence import fit_presence, presence
 from ..models.resnet import ResNet18, read_resnet
 
 # %% ../../nbs/methods/localizer.ipynb #00000005
+@at_least_single
 def similarity(sounds: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     "Return cosines `[i, j, h, w]` of sounds `[i, D]` with the places of frames `[j, D, h, w]`."
     s = F.normalize(sounds, dim=1)
@@ -26,6 +28,7 @@ def similarity(sounds: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return (s @ v.flatten(0, 1).mT).unflatten(1, v.shape[:2]).unflatten(2, places.shape[2:])
 
 
+@at_least_single
 def own_similarity(sounds: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     "Return cosines `[b, h, w]` of sounds `[b, D]` with their own frames `[b, D, h, w]`: the diagonal of `similarity`."
     return torch.einsum('bd,bdhw->bhw', F.normalize(sounds, dim=1), F.normalize(places, dim=1))
@@ -41,7 +44,7 @@ def project_places(linear: nn.Linear, places: torch.Tensor) -> torch.Tensor:
 # %% ../../nbs/methods/localizer.ipynb #00000008
 def object_map(encoder: nn.Module, image: torch.Tensor) -> torch.Tensor:
     "Return maps `[B, h, w]` of objects in frames `[B, 3, H, W]`: the sum of the features' magnitudes at each place."
-    return encoder(image).abs().sum(1)
+    return widen(encoder(image)).abs().sum(1)
 
 
 def guided(maps: torch.Tensor, objects: torch.Tensor, alpha: float = 0.4) -> torch.Tensor:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from ..dsp.precision import at_least_single
 from .localizer import ContrastiveLocalizer, LocalizerSettings, own_similarity, similarity
 
 # %% ../../nbs/methods/lvs.ipynb #00000005
+@at_least_single
 def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     "Return means of `values [..., h, w]` over places, weighted by `weights`."
     return (weights * values).sum((-2, -1)) / weights.sum((-2, -1)).clamp_min(1e-12)

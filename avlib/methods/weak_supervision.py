@@ -7,7 +7,10 @@ __all__ = ['DENOMINATORS', 'SIDES', 'l1', 'loudness', 'reconstruction_loss', 'co
 # %% ../../nbs/methods/weak_supervision.ipynb #00000002
 import torch
 
+from ..dsp.precision import at_least_single
+
 # %% ../../nbs/methods/weak_supervision.ipynb #00000005
+@at_least_single
 def l1(estimate: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
     "Return the mean of `|estimate - target|` over the bins of `[..., F, T]`; `weight` multiplies each bin, if given."
     distance = (estimate - target).abs()
@@ -32,6 +35,7 @@ def reconstruction_loss(
     return l1(estimates, mixtures, weight).sum(-1)
 
 # %% ../../nbs/methods/weak_supervision.ipynb #00000008
+@at_least_single
 def consistency_loss(
     singles: torch.Tensor,
     mixtures: torch.Tensor,
@@ -52,6 +56,7 @@ def consistency_loss(
 DENOMINATORS, SIDES = ('block', 'row'), ('both', 'audio')
 
 
+@at_least_single
 def contrastive_loss(
     audio: torch.Tensor,
     text: torch.Tensor,
@@ -95,6 +100,7 @@ def _log_denominator(logits, mixture_index, denominator):
     return rows.masked_fill(mixture_index[:, None] != mixture_index, -torch.inf).logsumexp(-1)
 
 
+@at_least_single
 def mean_per_mixture(values: torch.Tensor, mixture_index: torch.Tensor, n_mixtures: int = 0) -> torch.Tensor:
     "Return the means of `values [n]` over the sounds of each mixture, `[mixture]`; see `contrastive_loss`."
     count = torch.bincount(mixture_index, minlength=n_mixtures)
