@@ -94,6 +94,11 @@ def run(*arguments):
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
+def samples(path: Path) -> np.ndarray:
+    with open(path, 'rb') as file:  # libsndfile takes no name that isn't UTF-8
+        return soundfile.read(file)[0]
+
+
 def refused(result) -> str:
     """The message of a command that was refused."""
     assert result.exit_code == 1 and isinstance(result.exception, ValueError), result.output
@@ -292,9 +297,9 @@ def test_paths_of_the_command_line_are_bytes(work):
     done = subprocess.run(command, cwd=work, env=variables, capture_output=True)
     assert done.returncode == 0 and done.stdout.strip() == out + b'/tone-1.wav', done.stderr
     [path] = Path(os.fsdecode(out)).iterdir()
-    before, marked = soundfile.read(path)[0], hasattr(os, 'listxattr') and os.listxattr(path)
+    before, marked = samples(path), hasattr(os, 'listxattr') and os.listxattr(path)
     again = subprocess.run(command, cwd=work, env=variables, capture_output=True)
-    assert (soundfile.read(path)[0] == before).all() and (again.returncode == 0) == bool(marked), again.stderr
+    assert (samples(path) == before).all() and (again.returncode == 0) == bool(marked), again.stderr
     path.write_bytes(b'mine')
     refusal = subprocess.run(command, cwd=work, env=variables, capture_output=True)
     assert refusal.returncode == 1 and b'exists' in refusal.stderr and path.read_bytes() == b'mine'

@@ -121,8 +121,9 @@ def write_loudest(blocks: Iterable[torch.Tensor], files: SourceFiles, outputs: i
     """
     paths = files.paths(range(1, keep + 1))
     with new_files(paths, files.inputs, files.overwrite) as temporaries:
-        parts = [temporaries[0].with_name(f'{output}{files.suffix}') for output in range(outputs)]
+        parts = files._replace(folder=temporaries[0].parent).paths(range(1, outputs + 1))
         energy = _write_parts(blocks, files, parts)
+        parts = [part.replace(part.with_name(f'{number}.part')) for number, part in enumerate(parts)]
         for output, temporary in zip(energy.argsort(descending=True)[:keep].tolist(), temporaries, strict=True):
             parts[output].replace(temporary)
     return paths
