@@ -141,14 +141,19 @@ def _compute_maps(method, recording, times, seconds, size) -> tuple[torch.Tensor
 
     They are computed in batches, so that few frames and segments are in memory at once.
     """
-    maps, silent, frames = [], [], recording.frames(times)
+    maps, silent, frames = torch.zeros(0), [], recording.frames(times)
     with torch.inference_mode():
         for first in range(0, len(times), BATCH):
             segments = crop_sound(recording.sound, recording.rate, times[first : first + BATCH], seconds)
             images = torch.stack([resize_frame(next(frames), size) for _ in segments])
-            maps.append(method.localize(segments, images))
+            batch = method.localize(segments, images)
+            if not len(
+                maps
+            ):  # one block for all: small ones between large ones would keep memory from being used again
+                maps = batch.new_empty(len(times), *batch.shape[1:])
+            maps[first : first + BATCH] = batch
             silent += [bool(level_db(segment) < SILENT_DB) for segment in segments]
-    return torch.cat(maps), silent
+    return maps, silent
 
 # %% ../../nbs/apps/localize.ipynb #0000000b
 def write_localization(

@@ -53,7 +53,7 @@ class FrameStore:
             return self.stored[places] / 255
         return torch.stack([self.stored[place] for place in places]) / 255
 
-
+# %% ../../nbs/apps/video_objects.ipynb #fe9ac556
 class WindowDepth:
     "Depth `[S, S]` of the frames at the beginnings and ends of windows, by the number of the frame."
 
@@ -116,7 +116,7 @@ def read_video_objects(
         maps = torch.stack([render_depth(objects, time, seconds / 2, (size, size)) for time in times[::STEPS]])
     return VideoObjects(frames, times, WindowDepth(maps), objects, seconds / 2)
 
-
+# %% ../../nbs/apps/video_objects.ipynb #3b272556
 def _read_frames(video, info: VideoInfo, times, size, detector):
     "Read resized frames; detect objects in the first frame of each window, as `(time, boxes, names)`."
     frames, detections = FrameStore(), []

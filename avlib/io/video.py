@@ -84,7 +84,7 @@ def _measure_length(file: VideoFile) -> tuple[float, float]:
     mean = len(spans) / seconds
     return seconds, rate if mean / 3 <= rate <= 3 * mean else mean
 
-
+# %% ../../nbs/io/video.ipynb #54fc08c9
 def _span(packet: Any, step: float) -> tuple[float, float] | None:
     "Return begin and end of a packet in s; `step`: its duration where none is given."
     stamp = packet.dts if packet.pts is None else packet.pts
@@ -119,7 +119,7 @@ def video_frames(path: str | Path, times: Iterable[float]) -> Iterator[torch.Ten
                 current, following = following[1], next(pictures, None)
             yield torch.from_numpy(display.pixels(current).copy()).permute(2, 0, 1) / 255
 
-
+# %% ../../nbs/io/video.ipynb #0f050d0f
 def video_sound(path: str | Path, rate: int | None = None) -> tuple[torch.Tensor, int]:
     """Return the sound of a video, the mean of its channels `[time]` from the first picture on, and its rate in Hz.
 
@@ -162,7 +162,7 @@ def write_video(
         raise MediaError(f'{path}: could not be written ({error}); check size and rate of the frames') from error
     return Path(path)
 
-
+# %% ../../nbs/io/video.ipynb #f6a8e561
 def _encode(
     path: str | Path, container: Any, frames: Iterable[torch.Tensor], fps: float, sound: Any, rate: int
 ) -> None:

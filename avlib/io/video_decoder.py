@@ -54,6 +54,7 @@ class VideoFile:
         self.path, self.container = path, container
         self.pictures, self.sound = picture_stream(container), sound_stream(container)
         self.errors: list[Exception] = []
+        self.failures = _ffmpeg_errors()
         self.joiner = ClockJoiner() if container.format.flags & CLOCK_RESTARTS else None
         self.estimated = bool(container.format.flags & (CLOCK_RESTARTS | ESTIMATED_LENGTH))
         known = container.duration and not self.joiner
@@ -65,10 +66,10 @@ class VideoFile:
         wanted = {stream.index for stream in streams}
         try:
             for packet in self.container.demux(*(shown if self.joiner else streams)):
-                self._repair_stamps(packet)
+                _repair_stamps(self, packet)
                 if packet.stream.index in wanted:
                     yield packet
-        except _ffmpeg_errors() as error:
+        except self.failures as error:
             self.errors.append(error)
             yield from (_flush_packet(stream) for stream in streams)
 
@@ -80,29 +81,21 @@ class VideoFile:
             return []
         try:
             return packet.stream.decode(packet)
-        except _ffmpeg_errors() as error:
+        except self.failures as error:
             if packet.size:
                 self.errors.append(error)
             return []
 
-    def time(self, frame: Any, stream: Any) -> float | None:
-        "Return the time stamp of a frame of a stream in s; None without one, or for one that can't be right."
-        stamp = frame.dts if frame.pts is None else frame.pts
-        time = None if stamp is None else float(stamp * stream.time_base)
-        return None if time is None or time > self.limit else time
-
-    def _repair_stamps(self, packet: Any) -> None:
-        if self.container.format.name == 'avi':
-            packet.pts = packet.dts
-        stamp = packet.pts if packet.dts is None else packet.dts
-        if self.joiner and stamp is not None:
-            base = packet.time_base
-            offset = self.joiner.offset(packet.stream.index, float(stamp * base), float((packet.duration or 0) * base))
-            _shift(packet, round(offset / base))
-
 # %% ../../nbs/io/video_decoder.ipynb #e27c8ee7
 def _ffmpeg_errors() -> tuple:
     return require('av', 'vision').FFmpegError, EOFError
+
+
+def _stamp(file: VideoFile, frame: Any, stream: Any) -> float | None:
+    "Return the time stamp of a frame of a stream in s; None without one, or for one that can't be right."
+    stamp = frame.dts if frame.pts is None else frame.pts
+    time = None if stamp is None else float(stamp * stream.time_base)
+    return None if time is None or time > file.limit else time
 
 
 def _flush_packet(stream: Any) -> Any:
@@ -111,11 +104,21 @@ def _flush_packet(stream: Any) -> Any:
     return packet
 
 
+def _repair_stamps(file: VideoFile, packet: Any) -> None:
+    if file.container.format.name == 'avi':
+        packet.pts = packet.dts
+    stamp = packet.pts if packet.dts is None else packet.dts
+    if file.joiner and stamp is not None:
+        base = packet.time_base
+        offset = file.joiner.offset(packet.stream.index, float(stamp * base), float((packet.duration or 0) * base))
+        _shift(packet, round(offset / base))
+
+
 def _shift(packet: Any, ticks: int) -> None:
     packet.pts = None if packet.pts is None else packet.pts + ticks
     packet.dts = None if packet.dts is None else packet.dts + ticks
 
-
+# %% ../../nbs/io/video_decoder.ipynb #53e0f034
 @contextmanager
 def open_video(path: str | Path) -> Iterator[VideoFile]:
     """Open a video or the sound of one.
@@ -123,14 +126,14 @@ def open_video(path: str | Path) -> Iterator[VideoFile]:
     At the end, a warning names the file where packets were damaged.
     Raises MediaError where it is missing or damaged, ImportError without PyAV.
     """
-    av = require('av', 'vision')
+    av, failures = require('av', 'vision'), _ffmpeg_errors()
     if not Path(path).is_file():
         raise MediaError(f'{path}: there is no such file; check the path')
     try:
         with av.open(f'file:{path}', metadata_errors='ignore') as container:
             file = VideoFile(path, container)
             yield file
-    except _ffmpeg_errors() as error:
+    except failures as error:
         reason = getattr(error, 'strerror', None) or error
         raise MediaError(f'{path}: is no whole video ({reason}); copy it again') from error
     if file.errors:
@@ -157,7 +160,7 @@ def timed_sounds(file: VideoFile) -> Iterator[tuple[float | None, Any]]:
     for packet in chain(early, packets):
         if packet.stream.index == file.sound.index:
             for frame in file.decode(packet):
-                time = file.time(frame, file.sound)
+                time = _stamp(file, frame, file.sound)
                 origin = time if origin is None else origin
                 yield None if time is None or origin is None else time - origin, frame
 
@@ -180,7 +183,7 @@ def _stamped_pictures(file: VideoFile, packets: Iterator, other: list) -> Iterat
                 other.append(packet)
                 continue
             for picture in file.decode(packet):
-                yield file.time(picture, file.pictures), picture
+                yield _stamp(file, picture, file.pictures), picture
 
     return fill_stamps(pictures(), 1 / picture_rate(file))
 
@@ -217,7 +220,7 @@ def read_display(picture: Any, stream: Any) -> Display:
     matrix = None if side_data is None else np.frombuffer(bytes(side_data), np.int32)
     return Display((max(1, round(picture.width * (stream.sample_aspect_ratio or 1))), picture.height), matrix)
 
-
+# %% ../../nbs/io/video_decoder.ipynb #57ccd98b
 def turn(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Turn and mirror pixels `[H, W, 3]`.
 

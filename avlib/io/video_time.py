@@ -119,7 +119,7 @@ class SoundTrack:
         return (self.end + sum(len(block) for _, block in self.waiting)) / self.rate
 
     def _place(self) -> None:
-        start = self.end + self._deviation()
+        start = self.end + _deviation(self.end, self.waiting, self.rate, self.empty)
         block = self.waiting.popleft()[1]
         if self.empty:
             self.begin, self.empty = start, False
@@ -131,17 +131,18 @@ class SoundTrack:
             self.sink(block[skip:])
         self.end = max(self.end, start + len(block))
 
-    def _deviation(self) -> int:
-        "Return the samples by which the next block lies behind the end of the last one."
-        expected, deviations = self.end, []
-        for time, block in self.waiting:
-            if time is not None:
-                deviations.append(round(time * self.rate) - expected)
-            expected += len(block)
-        if not deviations or (self.waiting[0][0] is None and not self.empty):
-            return 0
-        if self.empty:
-            return deviations[0]
-        tolerance = self.TOLERANCE * self.rate
-        moved = min(deviations) > tolerance or max(deviations) < -tolerance
-        return min(deviations, key=abs) if moved else 0
+# %% ../../nbs/io/video_time.ipynb #bf39ea36
+def _deviation(end: int, waiting: Iterable[tuple[float | None, np.ndarray]], rate: int, first: bool) -> int:
+    "Return the samples by which the next of the waiting blocks lies behind the `end` of the last one."
+    stamps, deviations = [time for time, _ in waiting], []
+    for time, block in waiting:
+        if time is not None:
+            deviations.append(round(time * rate) - end)
+        end += len(block)
+    if not deviations or (stamps[0] is None and not first):
+        return 0
+    if first:
+        return deviations[0]
+    tolerance = SoundTrack.TOLERANCE * rate
+    moved = min(deviations) > tolerance or max(deviations) < -tolerance
+    return min(deviations, key=abs) if moved else 0
