@@ -13,9 +13,6 @@ import torch
 from .kmeans import kmeans
 
 # %% ../../nbs/dsp/gmm.ipynb #00000005
-MAX_LU_ROWS = 64  # of a batch, below those at which PyTorch's LU fails with several threads (pytorch#142815)
-
-
 class GaussianMixture(NamedTuple):
     "Mixture of N components in D dimensions: weights `[..., N]`, means `[..., N, D]`, covariances `[..., N, D, D]`."
 
@@ -41,14 +38,6 @@ def coefficients(mixture: GaussianMixture) -> torch.Tensor:
     return torch.cat([constant[..., None], linear, -0.5 * precision.flatten(-2)], -1)
 
 
-def _inverse(covariances):
-    "Invert covariances `[..., D, D]`, and return the logarithms of their determinants, too."
-    if covariances.shape[-1] < MAX_LU_ROWS:
-        return torch.linalg.inv(covariances), torch.logdet(covariances)
-    factor = torch.linalg.cholesky(covariances)
-    return torch.cholesky_inverse(factor), 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-
 def log_densities(mixture: GaussianMixture, points: torch.Tensor) -> torch.Tensor:
     "Compute log(w_j N(φ; μ_j, Σ_j)) of every component at `points [..., P, D]`, `[..., N, P]`."
     return coefficients(mixture) @ quadratic_features(points)
@@ -60,6 +49,17 @@ def posteriors(mixture: GaussianMixture, points: torch.Tensor) -> torch.Tensor:
     Source: bootstrapping, eq. 3.
     """
     return log_densities(mixture, points).softmax(-2)
+
+# %% ../../nbs/dsp/gmm.ipynb #9b21f3e8
+MAX_LU_ROWS = 64
+
+
+def _inverse(covariances):
+    "Invert covariances `[..., D, D]`, and return the logarithms of their determinants, too."
+    if covariances.shape[-1] < MAX_LU_ROWS:
+        return torch.linalg.inv(covariances), torch.logdet(covariances)
+    factor = torch.linalg.cholesky(covariances)
+    return torch.cholesky_inverse(factor), 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 # %% ../../nbs/dsp/gmm.ipynb #00000008
 def maximize(q: torch.Tensor, gamma: torch.Tensor, dimensions: int, variance_floor: float = 1e-6) -> GaussianMixture:

@@ -11,7 +11,8 @@ from typing import ParamSpec, TypeVar
 import torch
 
 # %% ../../nbs/dsp/precision.ipynb #c5cbedc8
-P, R = ParamSpec('P'), TypeVar('R')
+P = ParamSpec('P')
+R = TypeVar('R')
 
 
 def widen(value):
