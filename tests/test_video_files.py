@@ -470,7 +470,7 @@ def kinds(draw) -> tuple:
     return container, codec, sound, rate, count, lossless, draw(st.floats(0.3, 1.2)), draw(st.sampled_from([0, 0.4]))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(kinds())
 def test_any_container_codec_rate_and_layout(tmp_path, kind):
     container, codec, audio, rate, channels, lossless, at, late = kind
