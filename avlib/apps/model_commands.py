@@ -20,7 +20,7 @@ class Kind(NamedTuple):
     packaged: str
 
 
-KINDS = {
+KINDS: dict[type, Kind] = {
     Separator: Kind('does not separate without a query', 'avlib separate FILE', 'mixit-speech-long'),
     QuerySeparator: Kind('takes no queries', 'avlib separate FILE --query NAME', 'music-queries'),
     VisualSeparator: Kind('does not separate visible objects', 'avlib separate VIDEO --objects', 'moving-scenes'),

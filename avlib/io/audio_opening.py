@@ -127,7 +127,8 @@ def _find_pieces(path: Path, file: BinaryIO) -> tuple[list[Piece], list[str]]:
     with mmap(file.fileno(), 0, access=ACCESS_READ) as view:
         try:
             found = _stream_pieces(view) or container_pieces(view, tags_end(view))
-            found = found or (is_mp3_dump(view) and mp3_pieces(view))
+            if not found and is_mp3_dump(view):
+                found = mp3_pieces(view)
             return found or ([Piece(((0, len(view)),))], [])
         except TruncatedError as error:
             raise AudioError(f'{path}: is truncated ({error}); copy or record it again') from None
