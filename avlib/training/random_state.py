@@ -23,9 +23,10 @@ def random_states(fabric) -> dict[str, torch.Tensor]:
 def restore_random_states(states: dict[str, torch.Tensor], fabric) -> None:
     "Set the generators of this rank to the states that `random_states` returned; devices without a state keep theirs."
     if 'cpu' in states:
-        torch.set_rng_state(states['cpu'][fabric.global_rank])
+        torch.set_rng_state(states['cpu'][fabric.global_rank].clone())  # not a view
     if fabric.device.type in states and fabric.device.type != 'cpu':
-        torch.get_device_module(fabric.device).set_rng_state(states[fabric.device.type][fabric.global_rank])
+        own = states[fabric.device.type][fabric.global_rank].clone()
+        torch.get_device_module(fabric.device).set_rng_state(own)
 
 # %% ../../nbs/training/random_state.ipynb #8532525b
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
