@@ -419,3 +419,30 @@ def test_length_level_and_click_agree(tmp_path_factory, codec, rate, channels, f
     assert abs(int(signal[:, :frames].abs().sum(0).argmax()) - click) <= (rate // 1000 if lossy else 64 if rough else 8)
     level = 10 * np.log10(np.mean(samples**2))
     assert abs(measure_audio(path).level_db - level) < (6 if rough else 1)
+
+
+@pytest.mark.parametrize('form', [*CONTAINERS, *COMPRESSED, 'NIST'])
+def test_damaged_files_are_read_or_named_and_never_hang(save, form):
+    content = compressed(form, 0.1) if form in COMPRESSED else encode(form, SAMPLES[:800])
+    random = np.random.default_rng(0)
+    cut = [content[:count] for count in (*range(1, 120, 3), *random.integers(120, len(content), 10))]
+    changed = []
+    for _ in range(60):
+        damaged = bytearray(content)
+        for place in random.integers(0, 160, 3):
+            damaged[place] = random.choice([0, 255, random.integers(256)])
+        changed.append(bytes(damaged))
+    for part in [*cut, *changed]:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            try:
+                read_audio(save(part))
+            except AudioError as error:
+                assert '\n' not in str(error)
+
+
+@pytest.mark.parametrize('form', CONTAINERS)
+def test_joined_containers_of_any_length_are_read_whole(save, form):
+    first, second = SAMPLES[:1001], SAMPLES[:777]
+    signal, _ = whole(save(encode(form, first) + encode(form, second)))
+    assert signal.shape[1] == 1778

@@ -34,13 +34,14 @@ RIFF, RIFX = ChunkForm(4, '<I', align=2), ChunkForm(4, '>I', align=2)
 W64, CAF = ChunkForm(16, '<Q', counted=24, align=8), ChunkForm(4, '>q')
 
 
-def _chunks(view: bytes | mmap, place: int, form: ChunkForm) -> Iterator[tuple[bytes, int, int]]:
-    "Yield the name, the place of the content and its size for each chunk from `place` on."
+def _chunks(view: bytes | mmap, base: int, first: int, form: ChunkForm) -> Iterator[tuple[bytes, int, int]]:
+    "Yield the name, the place of the content and its size for each chunk from byte `first` after `base` on."
+    place = base + first
     while place + form.head <= len(view):
         size = struct.unpack_from(form.size, view, place + form.name)[0] - form.counted
         yield bytes(view[place : place + form.name]), place + form.head, size
         end = place + form.head + max(size, 0)
-        place = form.pad(end)
+        place = base + form.pad(end - base)
         if form.align == 2 and _is_name(view[end : end + 4]) and not _is_name(view[place : place + 4]):
             place = end  # written without the byte that fills up an odd size
 
@@ -117,7 +118,7 @@ def _read_riff(view: bytes | mmap, base: int) -> Layout | None:
     form = RIFX if view[base : base + 4] == b'RIFX' else RIFF
     found: dict[bytes, bytes] = {}
     kept = b''
-    for name, start, size in _chunks(view, base + 12, form):
+    for name, start, size in _chunks(view, base, 12, form):
         if name == b'data':
             return _riff_layout(view, base, form, found, kept, start, size) if b'fmt ' in found else None
         found[name] = bytes(view[start : start + min(size, 64)])
@@ -153,7 +154,7 @@ PACKET_BYTES = {b'ima4': 34, b'GSM ': 33, b'ulaw': 1, b'alaw': 1, b'ULAW': 1, b'
 
 def _read_aiff(view: bytes | mmap, base: int) -> Layout | None:
     common = None
-    for name, start, size in _chunks(view, base + 12, RIFX):
+    for name, start, size in _chunks(view, base, 12, RIFX):
         if name == b'COMM' and size >= 18:
             common = bytes(view[start : start + 22])
         if name == b'SSND':
@@ -179,7 +180,7 @@ AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 
 def _read_w64(view: bytes | mmap, base: int) -> Layout | None:
     block = 0
-    for name, start, size in _chunks(view, base + 40, W64):
+    for name, start, size in _chunks(view, base, 40, W64):
         if name[:4] == b'fmt ':
             block = struct.unpack_from('<H', view, start + 12)[0]
         if name[:4] == b'data' and block:
@@ -201,7 +202,7 @@ def _read_au(view: bytes | mmap, base: int) -> Layout | None:
 
 def _read_caf(view: bytes | mmap, base: int) -> Layout | None:
     block = 0
-    for name, start, size in _chunks(view, base + 8, CAF):
+    for name, start, size in _chunks(view, base, 8, CAF):
         if name == b'desc' and view[start + 8 : start + 12] in (b'lpcm', b'ulaw', b'alaw'):
             block = struct.unpack_from('>I', view, start + 16)[0]
         if name == b'data':
@@ -215,7 +216,7 @@ def _read_caf(view: bytes | mmap, base: int) -> Layout | None:
 def _read_nist(view: bytes | mmap, base: int) -> Layout | None:
     "Return the layout of a NIST SPHERE file, whose header is text."
     head = bytes(view[base : base + 1024])
-    fields = dict(re.findall(rb'^(\w+) -\w+ (\S+)', head, re.MULTILINE))
+    fields = dict(re.findall(rb'^(\w+) -i (\d{1,15})$', head, re.MULTILINE))
     if not {b'sample_count', b'channel_count', b'sample_n_bytes'} <= fields.keys() or head[8:15] != b'   1024':
         return None
     count, channels, width = (int(fields[name]) for name in (b'sample_count', b'channel_count', b'sample_n_bytes'))

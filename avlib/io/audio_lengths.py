@@ -20,14 +20,15 @@ TAIL = 2**20  # bytes at the end of a file that are searched for chunks
 
 def _are_chunks(view: bytes | mmap, place: int, stop: int, form: ChunkForm) -> bool:
     "Return whether a row of chunks goes from `place` exactly to `stop`."
+    first = place
     while place + form.head <= stop:
         size = int.from_bytes(view[place + form.name : place + form.head], 'little' if '<' in form.size else 'big')
         if not re.fullmatch(rb'[ -~]{4}', view[place : place + 4]) or size < form.counted:
             return False
         end = place + form.head + size - form.counted
-        if end <= stop <= max(form.pad(end), end + 1):
+        place = first + form.pad(end - first)
+        if end <= stop <= max(place, end + 1):
             return True
-        place = form.pad(end)
     return False
 
 
