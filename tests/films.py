@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 FPS, SECONDS, SIZE, CLICK = 10, 4, 64, 2.0
+QUICK = {'libx264': {'preset': 'veryfast'}, 'libvpx': {'deadline': 'realtime', 'cpu-used': '8'}}
 LAYOUTS = {1: 'mono', 2: 'stereo', 6: '5.1'}
 
 
@@ -40,7 +41,8 @@ def click_time(sound, rate: int, threshold: float = 0.1) -> float:
 
 
 def encode_pictures(container, codec: str, options: dict, frames: list, fps: int) -> list:
-    stream = container.add_stream(codec, rate=fps, options=options)
+    stream = container.add_stream(codec, rate=fps, options=QUICK.get(codec, {}) | options)
+    stream.codec_context.thread_count = 1
     stream.height, stream.width = frames[0].shape[:2]
     stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
     packets = []
