@@ -9,10 +9,12 @@ __all__ = ['app', 'QUERY_MODEL', 'OBJECT_MODEL', 'LOCALIZATION_MODEL', 'METHODS'
 import io
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm.auto import tqdm
 
 from .cli_data import data_app
 from .cli_evaluate import evaluate_app
@@ -263,11 +265,24 @@ def main() -> None:
     "Run the command line `avlib`; print errors about files, settings and arguments on one line, with exit status 1."
     _keep_bytes_of_paths()
     name_call(sys.argv[1:])
+    warnings.showwarning = _print_warning
+    warnings.simplefilter('default', UserWarning)
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
         print(f'avlib: {error}', file=sys.stderr)
         raise SystemExit(1) from error
+
+
+@cache
+def _print_once(message: str) -> None:
+    "Print a warning on one line, the first time that it comes."
+    tqdm.write(f'avlib: {message}', file=sys.stderr)
+
+
+def _print_warning(message, category, filename, lineno, file=None, line=None):
+    "Print a warning as the command line prints errors, without a place in the source."
+    _print_once(str(message))
 
 
 def _keep_bytes_of_paths():

@@ -133,7 +133,7 @@ def check_corpus(name: str, root: str | Path = 'data/corpora') -> CorpusReport:
     if not manifest.is_file():
         names = ', '.join(sorted(path.parent.name for path in Path(root).glob('[!.]*/manifest.jsonl'))) or 'none'
         raise ManifestError(
-            f'{manifest}: no such corpus; there are {names}: add a folder of recordings, or prepare an embedded corpus'
+            f'{manifest}: no such corpus; there are {names}: make one by avlib data add FOLDER --name NAME'
         )
     clips = read_manifest(manifest)
     if not clips:

@@ -59,7 +59,8 @@ def _is_corpus(folder: Path) -> bool:
 
 def _check_folders(source: Path, name: str, root: Path, overwrite: bool) -> tuple[Path, Path]:
     if not source.is_dir():
-        raise AudioError(f'{source}: no such folder; check the path')
+        kind = 'is a file; give the folder of recordings' if source.is_file() else 'no such folder; check the path'
+        raise AudioError(f'{source}: {kind}')
     target = corpus_folder(name, root, overwrite)
     inside, outside = source.resolve(), target.resolve()
     if outside.is_relative_to(inside) or inside.is_relative_to(outside):

@@ -44,8 +44,8 @@ def _check_mixable(pairs: list[tuple[str, str]], splits: list[str]) -> None:
         groups = {speaker or recording for (speaker, recording), own in zip(pairs, splits, strict=True) if own == split}
         if len(groups) < 2:
             raise ValueError(
-                f'the split "{split}" would hold {len(groups)} speaker(s) or recording(s), and mixing needs two: '
-                'add files, name other speakers for validation and test, or hold out a larger share'
+                f'the split "{split}" would hold {len(groups)} speaker(s) or recording(s); train, valid and test need '
+                'two each for mixtures: add files of others, or choose speakers by --valid-speakers and --test-speakers'
             )
 
 
