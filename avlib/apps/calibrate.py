@@ -15,11 +15,11 @@ from ..training.checkpoints import find_model, load_model
 
 # %% ../../nbs/apps/calibrate.ipynb #5a1c3f40
 def calibrate_model(model: str | Path, prepared: str | Path, runs: str | Path = 'runs') -> dict:
-    """Fit a model's calibration to the validation sounds of a prepared corpus; return what the card now says of it.
+    """Fit a model's calibration to the validation sounds of a prepared corpus; return the changes of its card.
 
     `model`: a name or path (see `load_model`) of a model that was trained on queries. `prepared`: a folder that the
     stage `prepare_labelled` has written. Nothing else in the card changes.
-    Raises ValueError for another model, another rate, and a corpus that has nothing to fit to.
+    Raises ValueError for a model without queries, another rate, and validation mixtures that all have the same sounds.
     """
     path, corpus = find_model(model, runs), PreparedCorpus(Path(prepared))
     method, card = load_model(path)
@@ -37,7 +37,7 @@ def calibrate_model(model: str | Path, prepared: str | Path, runs: str | Path = 
 
 # %% ../../nbs/apps/calibrate.ipynb #f288e991
 def main(arguments: list[str] | None = None) -> None:
-    "Calibrate a model from the command line, and print what its card now says."
+    "Calibrate a model from the command line, and print the changes of its card."
     parser = argparse.ArgumentParser(prog='python -m avlib.apps.calibrate', description='Calibrate a model again.')
     parser.add_argument('model', help='name or path of a model that was trained on queries')
     parser.add_argument('prepared', help='folder that the stage prepare_labelled has written')

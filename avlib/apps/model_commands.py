@@ -13,7 +13,7 @@ from ..methods.base import Localizer, QuerySeparator, Separator, VisualSeparator
 
 # %% ../../nbs/apps/model_commands.ipynb #d6a55046
 class Kind(NamedTuple):
-    "Ability that other models lack, command for a kind of models, and a packaged model of that kind."
+    "Kind of models: the ability that others lack, the command, and a packaged model."
 
     lacking: str
     command: str

@@ -51,7 +51,7 @@ def separate_window(
 
 
 def append_residual(estimates: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-    "Append to estimates `[channel, source, time]` what they leave of the window, as one more source."
+    "Append to estimates `[channel, source, time]` the rest of the window, as one more source."
     return torch.cat([estimates, (window - estimates.sum(1))[:, None]], 1)
 
 # %% ../../nbs/apps/separate.ipynb #0000000f
@@ -61,7 +61,7 @@ SUFFIXES = ('.wav', '.flac')
 class SourceFiles(NamedTuple):
     """Files `folder/STEM-NAME.wav` for the sources of a recording, with its rate in Hz and its number of channels.
 
-    `inputs`: files that are read, which no source replaces. `overwrite`: replace other files of these names.
+    `inputs`: files that are read; no source replaces them. `overwrite`: replace other files of these names.
     """
 
     folder: Path
@@ -170,8 +170,8 @@ def separated_blocks(
     """Open an audio file and give its estimates, blocks `[channel, source, n]` at the file's rate.
 
     `separate`: takes `[channel, time]` at `model_rate` Hz. `ordered`: it answers queries, in the same order in all
-    windows. `with_residual`: add what the estimates leave of the recording as the last source. `progress`: show it, and
-    say what becomes of the band beyond the model's. `band`: one of `BANDS`. `by_level`: cut out pauses.
+    windows. `with_residual`: add what the estimates leave of the recording as the last source. `progress`: show it,
+    and print `band_note`. `band`: one of `BANDS`. `by_level`: cut out pauses.
     Raises AudioError for a file that can't be read, or whose rate can't be converted, ValueError for another band.
     """
     info = audio_info(path)
@@ -199,7 +199,7 @@ def _check_rate(path, rate, model_rate):
 
 # %% ../../nbs/apps/separate.ipynb #dcd80e91
 def band_note(rate: int, model_rate: int, band: str = 'full', queries: bool = False) -> str:
-    """Say what becomes of the band of a recording at `rate` Hz beyond that of a model; '' where nothing lies there.
+    """Return a note on the band of a recording at `rate` Hz above that of a model; '' where there is none.
 
     Raises ValueError for a band that isn't one of `BANDS`.
     """
@@ -243,10 +243,10 @@ def separate_file(
 ) -> list[Path]:
     """Separate an audio file into `out/STEM-1.wav`, `STEM-2.wav`, …, loudest first; return the paths.
 
-    Nothing is written unless all of it is. `overwrite`: replace files of these names.
+    Either all files are written or none. `overwrite`: replace files of these names.
     `model`: a name or path (see `load_model`). `sources`: how many to keep (default: all outputs of the model).
     `suffix`: '.wav' or '.flac' (default: the input's, '.wav' for other formats).
-    `band`: 'full' shares what lies beyond the model's band among the sources, 'model' leaves it out.
+    `band`: 'full' shares the frequencies above the model's band among the sources, 'model' leaves them out.
     Raises AudioError and CheckpointError for bad files, ValueError for more sources than the model has and for another
     band, OutputError where a file exists.
     """

@@ -19,11 +19,11 @@ from .separate import separated_blocks, source_files, write_named
 
 # %% ../../nbs/apps/separate_query.ipynb #00000005
 MAX_NAME_LENGTH = 60  # characters of a file name that come from its query
-RESIDUAL = 'rest'  # the name of the file for what all queries leave
+RESIDUAL = 'rest'  # the name of the file for the rest
 
 
 def file_names(queries: list[str], rest: bool = False) -> list[str]:
-    """Return a file name for each query, without suffix, and with `rest` one more for what the queries leave.
+    """Return a file name for each query, without suffix, and with `rest` one more for the rest.
 
     Raises ValueError for a query without words.
     """
@@ -54,7 +54,7 @@ class UnknownNameWarning(UserWarning):
 
 
 def reading_notes(reading: QueryReading, labels: list[str]) -> list[str]:
-    "Return how a query was read, where that differs from its words, and warnings of words that are no label's."
+    "Return notes on how a query was read, if other than written, and warnings of words that name no label."
     notes, names = [], [label.replace('_', ' ') for label in reading.labels]
     unknown = [f'"{name}"' for name in (*reading.relatives, *reading.unknown)]
     if names and (unknown or not all(name in reading.query.lower() for name in names)):
@@ -71,8 +71,8 @@ class QueryTexts:
     """Texts that a model is given for queries, and notes on them.
 
     `texts`: in the words of training, where the `embedding` knows spellings only, else the queries. `notes`: a list for
-    each query (see `reading_notes`). `meaningless`: whether the embedding can't know any word of a query.
-    Gives an UnknownNameWarning for words that are no label's.
+    each query (see `reading_notes`). `meaningless`: whether the embedding knows no word of a query.
+    Gives an UnknownNameWarning for words that name no label.
     """
 
     def __init__(self, queries: list[str], labels: list[str], embedding):
@@ -105,7 +105,7 @@ class QuerySession:
     """Separate the windows of one recording by queries, and average level, agreement and presence over them.
 
     `card`: the model's, with `labels` and the calibration of `presence`. `gate`: scale each estimate by its presence.
-    Raises ValueError for a gate without that calibration. Gives an UnknownNameWarning for words that are no label's.
+    Raises ValueError for a gate without that calibration. Gives an UnknownNameWarning for words that name no label.
     """
 
     def __init__(self, method: QuerySeparator, queries: list[str], card: dict, gate: bool = False):
@@ -188,10 +188,9 @@ def separate_by_query(
     Returns the paths and a report, a line for each query (see `session_report`).
     `model`: a name or path (see `load_model`) of a model that was trained on queries.
     `overwrite`: replace files of these names. `gate`: scale each estimate by the probability that its sound is present.
-    `band`: 'full' gives each estimate its share of what lies beyond the model's band, 'model' leaves it out.
+    `band`: 'full' gives each estimate its share of the band above the model's, 'model' leaves it out.
     Raises ValueError for another model, without queries, for a query without words, and for a gate without a
-    calibration; AudioError and
-    CheckpointError for bad files; OutputError where a file exists.
+    calibration; AudioError and CheckpointError for bad files; OutputError where a file exists.
     """
     files = source_files(path, out, suffix, overwrite=overwrite)
     queries = [queries] if isinstance(queries, str) else list(queries)

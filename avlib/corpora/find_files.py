@@ -187,7 +187,7 @@ def find_files(
 
 # %% ../../nbs/corpora/find_files.ipynb #ed59ab8f
 def drop_repeated(paths: list[Path], left_out: LeftOut) -> list[Path]:
-    "Return paths without second names of a file; of several names, the first that is no link stays."
+    "Return paths with one name for each file; of several names, the first that is not a link."
     links = {path for path in paths if path.is_symlink()}
     folders = {folder: os.path.realpath(folder) for folder in {path.parent for path in paths}}
     found = {os.path.join(folders[path.parent], path.name) for path in paths if path not in links}
@@ -214,7 +214,7 @@ def name_error(path: Path) -> str:
 
 
 def shorten_name(name: str, limit: int) -> str:
-    "Return a name of at most `limit` bytes, the end of a longer one replaced by a code."
+    "Return a name of at most `limit` bytes; a code replaces the end of a longer name."
     if len(name.encode()) <= limit:
         return name
     return f'{name.encode()[: limit - 9].decode(errors="ignore")}-{sha256(name.encode()).hexdigest()[:8]}'
@@ -223,7 +223,7 @@ def shorten_name(name: str, limit: int) -> str:
 def check_names(paths: Iterable[Path], skip_bad: bool = False, left_out: LeftOut | None = None) -> list[Path]:
     """Return paths whose names are UTF-8.
 
-    Raises ManifestError for another one; with `skip_bad` they are added to `left_out`.
+    Raises ManifestError for other names; with `skip_bad`, their paths are added to `left_out` instead.
     """
     good = []
     for path in paths:

@@ -49,7 +49,7 @@ def singulars(word: str) -> tuple[str, ...]:
 
 
 def _without_es(word):
-    "Return the singulars of a plural on -es, -ies and -ves, besides the word without its -s."
+    "Return the singulars of a plural in -es, -ies or -ves, except the word without its -s."
     if word.endswith('ies'):
         return (word[:-3] + 'y',)
     if word.endswith('ves'):
@@ -145,7 +145,7 @@ def spellings(name: str) -> set[str]:
 
 
 def main_words(label: str) -> list[str]:
-    "Return the words that can stand for a label of several words: the last, and the one before a last one on -ing."
+    "Return the words that can stand for a longer label: the last, and if it ends in -ing, also the one before."
     words = split_names(label)
     if len(words) < 2:
         return []
@@ -153,7 +153,7 @@ def main_words(label: str) -> list[str]:
 
 
 def name_index(labels: Iterable[str]) -> dict[str, tuple[tuple[str, ...], bool]]:
-    "Return for each spelling of a name the labels that it stands for, and whether it is a relative of theirs."
+    "Return, for each spelling of a name, the labels it stands for, and whether it is their relative."
     labels = list(labels)
     index: dict[str, tuple[tuple[str, ...], bool]] = {}
     for names, relative in ((_labels, False), (_main_words, False), (_synonyms, False), (_relatives, True)):
@@ -180,7 +180,7 @@ def _relatives(labels):
 
 
 def _from_table(table, labels):
-    "Return the labels whose entry of a table has a name, by the name's spelling."
+    "Return the labels of a table that are known, by the spellings of the names in their entries."
     entries = {min(spellings(label)): names for label, names in table.items()}
     return _by_spelling((name, label) for label in labels for name in entries.get(min(spellings(label)), ()))
 
@@ -206,7 +206,7 @@ MAX_WORDS = 4  # of a name
 
 @dataclass(frozen=True)
 class QueryReading:
-    """The labels that a query names, in its order, and the words that are no label's.
+    """Labels that a query names, in its order, and words that name no label.
 
     `relatives`: names that are answered by another sound's label. `negations`: words of negation.
     """
@@ -224,7 +224,7 @@ class QueryReading:
 
 # %% ../../nbs/corpora/sound_names.ipynb #b33b3377
 def read_query(query: str, labels: Iterable[str]) -> QueryReading:
-    "Return what a query names among labels. Without labels nothing is unknown."
+    "Return which of the labels a query names. Without labels, no word is unknown."
     index = name_index(labels)
     if not index:
         return QueryReading(query)
@@ -244,7 +244,7 @@ def read_query(query: str, labels: Iterable[str]) -> QueryReading:
 
 
 def _names(words, index):
-    "Yield the longest names of `index` at the start of what is left of the words, and single words between them."
+    "Yield the words in order, grouped: the longest names that `index` has, and single words between them."
     while words:
         lengths = range(min(MAX_WORDS, len(words)), 1, -1)
         length = next((length for length in lengths if _entry(words[:length], index)), 1)

@@ -14,7 +14,7 @@ from ..io.audio import AUDIO_SUFFIXES, AudioInfo, audio_info
 
 # %% ../../nbs/corpora/stereo_folder.ipynb #b957bd56
 class _StereoRecordings:
-    "Read recordings below a folder: name, path and header. Raises ManifestError for one channel, or a name twice."
+    "Read recordings below a folder: name, path and header. Raises ManifestError for one channel or a repeated name."
 
     def __init__(self, root: Path):
         self.root = root
@@ -36,7 +36,7 @@ def stereo_folder(
     """List all recordings below `root`, without sources and speakers; hidden files are left out.
 
     `held_out`: share of them for validation and test each. `skip_bad`, `left_out`: as in `wsj0_2mix`, for recordings.
-    Raises ManifestError where there is none, one has a single channel, or there are too few to have two in each split.
+    Raises ManifestError for fewer than six recordings, two in each split, and for one with a single channel.
     """
     reader = FolderReader(skip_bad, left_out or LeftOut())
     files = drop_repeated(reader.find(Path(root), AUDIO_SUFFIXES), reader.left_out)

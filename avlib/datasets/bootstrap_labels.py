@@ -57,14 +57,14 @@ class Clusterings(TensorStore):
         return self.tensor(f'labels/{index:05d}')[:, frames].long()
 
     def confidence(self, index: int, alpha: float = 1.0, frames: slice = slice(None)) -> torch.Tensor:
-        "Return eq. 7, `[F, T']`, for a scene, or for some of its frames."
+        "Return the confidence of eq. 7, `[F, T']`, for a scene, or for some of its frames."
         scene = self.note['scenes'][index]
         posterior = self.tensor(f'posterior/{index:05d}')[:, frames].float()
         return (scene['c_cl'] * scene['c_jsd'] * posterior / 255) ** alpha
 
 # %% ../../nbs/datasets/bootstrap_labels.ipynb #00000007
 def true_labels(sources: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
-    "Return the loudest source in each bin, `[source, T] -> [F, T']`; of equal ones, the first."
+    "Return the number of the loudest source in each bin, `[source, T] -> [F, T']`; for a tie, the first."
     return stft(sources, n_fft, hop).abs().argmax(-3)
 
 # %% ../../nbs/datasets/bootstrap_labels.ipynb #00000011

@@ -61,7 +61,7 @@ def full_band(
     """Return estimates `[..., source, time]` at the rate of a recording `[..., time]`, over its whole band.
 
     `estimates`: `[..., source, n]`; `mixture`: `[..., n]`, the recording at the model's rate.
-    `rates`: the model's and the recording's in Hz. `masks`: share by `mask_shares`; default: by `energy_shares`.
+    `rates`: of the model and of the recording, in Hz. `masks`: use `mask_shares` (default: `energy_shares`).
     """
     model_rate, rate = rates
     both = torch.cat([estimates, mixture[..., None, :]], -2)

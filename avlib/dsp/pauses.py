@@ -18,7 +18,7 @@ FADE_FRAMES = 13  # half of the shortest pause
 
 
 def loud_weight(recording: torch.Tensor, rate: int) -> torch.Tensor:
-    "Return the weight `[time]` of the loud part of a recording `[channel, time]`: 1, and 0 within pauses."
+    "Return the weight `[time]` of the loud part of a recording `[channel, time]`: 1 in sound, 0 in pauses."
     frame, time = max(1, round(FRAME_S * rate)), recording.shape[-1]
     frames = pad(recording, (0, -time % frame)).unflatten(-1, (-1, frame))
     energy = frames.square().sum((0, -1))
@@ -42,7 +42,8 @@ def separate_by_level(
 
     `separate`: any model, `[channel, time] -> [channel, source, time]` for any length. `recording`: `[channel, time]`
     at `rate` Hz. `ordered`: the model returns the sources in the same order for every input.
-    Estimates that add up to the model's input add up to the recording. Without pauses the model's own are returned.
+    Estimates that add up to the model's input add up to the recording. Without pauses, the
+    model's own estimates are returned.
     """
     weight = loud_weight(recording, rate)
     if not weight.any() or (weight == 1).all():

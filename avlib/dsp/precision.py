@@ -58,6 +58,6 @@ def rescale(*signals: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def all_finite(signal: torch.Tensor) -> bool:
-    "Return whether no sample is NaN or infinite, of any type; the sum of all, which is faster, decides most cases."
+    "Return whether all samples, of any type, are finite; their sum, which is faster, decides most cases."
     signal = signal.detach()
     return bool(torch.isfinite(signal.sum())) or bool(torch.isfinite(signal).all())

@@ -103,7 +103,7 @@ class SeparatorUNet(nn.Module):
 
     `forward(spectrogram [B, F, T], embeddings [B, K, D]) -> masks [B, K, F, T]`, for any F and T.
     Spectrograms are logarithmic magnitudes.
-    `width`: channels of the first layer, which double up to 8 times that. `levels`: layers down, and up; of 256 rows
+    `width`: channels of the first layer; they double up to 8 times that. `levels`: layers down, and up; of 256 rows
     and frames, seven leave 2 by 2. `condition`: D. `outputs`: channels, of which the first makes masks; `features`
     returns all.
     Raises ValueError for sizes below one, and input of another shape or width.

@@ -261,7 +261,7 @@ class ConditionalUNet(_UNetLayers):
 
     `forward(magnitude [B, F, T], query [B, K, L, D]) -> masks [B, K, F, T]`, for any F and T.
     All mixtures of a batch have the same number of queries.
-    `width`: channels of the first level, which double up to 8 times that. `levels`, of which the `head` finest have no
+    `width`: channels of the first level; they double up to 8 times that. `levels`, of which the `head` finest have no
     attention. `features`: maps before the mask. `condition`: D. `heads`: of attention. `res_blocks`, `self_attention`,
     `cross_attention`: blocks a level, 0, 1 or 2 in Table 7. `attention`: in the 'path' as released, or in the 'skips'
     as in the paper's text. `decoder`: 'full', or 'lean' with a quarter of its convolutions' arithmetic. `output`:

@@ -18,7 +18,7 @@ from .trainer import TrainSettings
 # %% ../../nbs/training/experiment_setup.ipynb #9dfaf218
 @dataclass(frozen=True)
 class EntrySettings:
-    """Settings of an entry of `params.yaml` for a corpus and a seed, and what they name.
+    """Settings of an entry of `params.yaml` for a corpus and a seed, and the classes they name.
 
     `paper`, `name`, `profile`: as in `params.yaml`; `corpus`: the name of a prepared folder.
     """
@@ -55,7 +55,7 @@ class Entry(EntrySettings):
 
     @property
     def folder(self) -> Path:
-        "The folder of the weights; the setting `stage` keeps apart the experiments that others begin with."
+        "The folder of the weights; the setting `stage` names another one for experiments that others start from."
         return self.runs / self.settings.get('stage', 'train') / f'{self.name}-{self.seed}'
 
     @property
@@ -89,14 +89,14 @@ class Experiment(Entry):
 
     @property
     def init_from(self) -> list['Experiment']:
-        "The experiments, of the same seed, with whose weights this one begins: one or more `[PAPER/]NAME`."
+        "The experiments, of the same seed, whose weights this one starts from: one or more `[PAPER/]NAME`."
         names = self.settings.get('init_from', [])
         parts = [name.rpartition('/') for name in ([names] if isinstance(names, str) else names)]
         return [replace(self, paper=paper or self.paper, name=name) for paper, _, name in parts]
 
     @property
     def init_depth(self) -> int:
-        "How many trainings came before this one, each beginning with the weights of the one before."
+        "The number of trainings before this one, each of which started from the weights of the one before."
         return max((other.init_depth + 1 for other in self.init_from), default=0)
 
     @cached_property
@@ -116,7 +116,7 @@ def initial_method(experiment: Experiment):
 
 
 def training_data(experiment: Experiment):
-    "Return one epoch of training examples; an experiment that begins with another's weights has examples of its own."
+    "Return one epoch of training examples; one that starts from another's weights has examples of its own."
     train, seed = experiment.train_settings, experiment.seed + 1000 * experiment.init_depth
     size = train.steps_per_epoch * train.batch
     return experiment.components.data.from_settings(experiment.prepared, experiment.settings, size, seed)

@@ -11,7 +11,7 @@ import torch
 
 # %% ../../nbs/training/random_state.ipynb #4a269384
 def random_states(fabric) -> dict[str, torch.Tensor]:
-    "Return the states of the generators of CPU and Fabric's device by device type, `[rank, byte]`, to all ranks."
+    "Return, to all ranks, the states `[rank, byte]` of the CPU's and Fabric's generators, by device type."
     states = {'cpu': torch.get_rng_state()}
     if fabric.device.type != 'cpu':
         states[fabric.device.type] = torch.get_device_module(fabric.device).get_rng_state()

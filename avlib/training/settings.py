@@ -77,7 +77,7 @@ def inherited(entries: dict, name: str, what: str) -> dict:
 
 
 def all_experiments(section: dict) -> dict[str, dict]:
-    "Return the changes that each experiment of a section makes, by name: of the grid, named ones, then the sweeps."
+    "Return the changes that each experiment of a section makes, by name: the grid, the named ones, the sweeps."
     experiments = {**_grid(section.get('grid', []), section.get('grid_without', [])), **section.get('experiments', {})}
     for sweep in section.get('sweeps', []):
         experiments.update(_sweep(**sweep))
@@ -128,7 +128,7 @@ def experiment_settings(params: dict, paper: str, name: str, profile: str, corpu
     """Return the settings of one experiment.
 
     They are merged from the paper, the corpus, the hardware and the size of the profile, and the experiment.
-    A method's own settings (`method_settings`, by the name of its class) stand below those of the experiment.
+    A method's own settings (`method_settings`, by the name of its class) are merged before those of the experiment.
     Raises SettingsError for an unknown paper, profile or experiment.
     """
     section = choose(params, paper, 'paper')
