@@ -195,7 +195,7 @@ def _open_output(path: Path, rate: int, channels: int, bits: int) -> Iterator[sf
 
 
 def _write_rf64_header(path: Path) -> None:
-    "Give a WAV file that is larger than its header can say the header of RF64, of the same length."
+    "Replace the header of a WAV file that is too large for it by an RF64 header of the same length."
     with open(path, 'rb+') as file:
         head = file.read(4096)
         start, size = head.index(b'data') + 8, path.stat().st_size
@@ -208,7 +208,7 @@ def _write_rf64_header(path: Path) -> None:
 class AudioWriter:
     """Write a sound file block by block: `with AudioWriter(path, rate, channels) as writer: writer.write(block)`.
 
-    The suffix sets the format: `.wav` 32-bit float, RF64 past 4 GB, `.flac` integers of `bits` (16 or 24).
+    The suffix sets the format: `.wav` 32-bit float, RF64 above 4 GB, `.flac` integers of `bits` (16 or 24).
     The file appears when the `with` block ends without an error.
     Raises AudioError for an unsupported suffix, rate or number of channels, bad blocks, no samples, or a full disk.
     """

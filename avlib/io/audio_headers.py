@@ -15,7 +15,7 @@ from mmap import mmap
 # %% ../../nbs/io/audio_headers.ipynb #f6bddb03
 @dataclass(frozen=True)
 class ChunkForm:
-    "Length of a chunk's name in bytes, format of its size, bytes of the head that the size counts, alignment."
+    "Form of a chunk: bytes of its name, format of its size, bytes of its head that the size includes, alignment."
 
     name: int
     size: str
@@ -43,7 +43,7 @@ def _chunks(view: bytes | mmap, base: int, first: int, form: ChunkForm) -> Itera
         end = place + form.head + max(size, 0)
         place = base + form.pad(end - base)
         if form.align == 2 and _is_name(view[end : end + 4]) and not _is_name(view[place : place + 4]):
-            place = end  # written without the byte that fills up an odd size
+            place = end  # written without the padding byte after an odd size
 
 
 def _is_name(name: bytes) -> bool:
@@ -59,7 +59,7 @@ class Layout:
     """Place of the samples in a container.
 
     `start`: their first byte. `size`: bytes that the header claims, None for unknown. `block`: bytes decoded together.
-    `agrees`: whether the container's own size fits the file. `header`: function of a size that returns a header.
+    `agrees`: whether the size of the whole container fits the file. `header`: function of a size that returns a header.
     `frames`, `slack`: as in `Piece`.
     """
 
@@ -141,7 +141,7 @@ def _riff_layout(view, base: int, form: ChunkForm, found: dict, kept: bytes, sta
 
 # %% ../../nbs/io/audio_headers.ipynb #ed0c8196
 def _claimed_frames(code: int, found: dict, order: str) -> tuple[int | None, int]:
-    "Return the frames in the chunk `fact` and the frames of a block, for codes that decode blocks of frames."
+    "Return the number of frames in the chunk `fact` and that of a block, for codecs that decode blocks of frames."
     if code in PLAIN_CODES or len(found.get(b'fact', b'')) < 4:
         return None, 0
     frames, fmt = struct.unpack_from(order + 'I', found[b'fact'])[0], found[b'fmt ']

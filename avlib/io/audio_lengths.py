@@ -19,7 +19,7 @@ TAIL = 2**20  # bytes at the end of a file that are searched for chunks
 
 
 def _are_chunks(view: bytes | mmap, place: int, stop: int, form: ChunkForm) -> bool:
-    "Return whether a row of chunks goes from `place` exactly to `stop`."
+    "Return whether a sequence of chunks goes from `place` exactly to `stop`."
     first = place
     while place + form.head <= stop:
         size = int.from_bytes(view[place + form.name : place + form.head], 'little' if '<' in form.size else 'big')
@@ -33,7 +33,7 @@ def _are_chunks(view: bytes | mmap, place: int, stop: int, form: ChunkForm) -> b
 
 
 def _samples_end(view: bytes | mmap, layout: Layout) -> int:
-    "Return the end of the samples where the header does not know it: before trailing chunks and an ID3v1 tag."
+    "Return the end of the samples where the header lacks it: before chunks at the end and an ID3v1 tag."
     stop = len(view)
     if view[stop - 128 : stop - 125] == b'TAG' and stop - 128 >= layout.start:
         stop -= 128
@@ -45,7 +45,7 @@ def _samples_end(view: bytes | mmap, layout: Layout) -> int:
 
 # %% ../../nbs/io/audio_lengths.ipynb #2753fde1
 def _rest(view: bytes | mmap, base: int, layout: Layout, after: int) -> tuple[str, int]:
-    "Return what follows the samples that end at `after`, and where: nothing, chunks, a file, or samples."
+    "Return the kind of bytes after the samples that end at `after` (nothing, file, chunks, samples) and their place."
     padded = base + layout.form.pad(after - base) if layout.form else after
     for place in (padded, after):
         if len(view) - place < max(layout.block, 2):
@@ -91,16 +91,16 @@ def container_pieces(view: bytes | mmap, base: int = 0) -> tuple[list[Piece], li
 
 
 def _is_misread(view: bytes | mmap, layout: Layout, rest: str) -> bool:
-    """Return whether libsndfile would misread a whole file with a right header.
+    """Return whether libsndfile would misread a complete file with a correct header.
 
-    It takes chunks after the samples of W64 for samples, doesn't know BW64, and expects chunks at even places.
+    It reads chunks after the samples of W64 as samples, doesn't know BW64, and expects chunks at even places.
     """
     odd = layout.form is not None and layout.form.align == 2 and layout.start % 2 == 1
     return odd or view[:4] == b'BW64' or (rest == 'chunks' and layout.form == W64)
 
 # %% ../../nbs/io/audio_lengths.ipynb #6d0fc99b
 def _piece(layout: Layout, stop: int) -> Piece:
-    "Return the samples up to byte `stop`, whole blocks of them, with a header of the right size."
+    "Return the piece with all whole blocks of samples up to byte `stop`, and a header of their size."
     size = (stop - layout.start) // layout.block * layout.block
     ranges = ((layout.start, layout.start + size),)
     return Piece(ranges, layout.header(size), layout.frames, layout.slack)

@@ -20,13 +20,13 @@ from .audio_streams import flac_pieces, ogg_pieces
 from .mp3_frames import is_mp3, is_mp3_dump, mp3_pieces, tags_end
 
 # %% ../../nbs/io/audio_opening.ipynb #16be7ae3
-WARM_UP = {'MP3': 2**15}  # frames: bits for a frame of MP3 lie in up to ten frames before it
+WARM_UP = {'MP3': 2**15}  # frames: an MP3 frame may use bits of up to ten frames before it
 
 
 class ForwardFile(sf.SoundFile):
     """Sound file that is read from front to back.
 
-    soundfile seeks after each read, and MP3 then goes on without the bits that earlier frames hold for it.
+    soundfile seeks after each read. An MP3 decoder then loses the bits that earlier frames hold for the next one.
     """
 
     def seekable(self) -> bool:
@@ -57,7 +57,7 @@ class Sound:
         return signal[:, :done]
 
     def skip(self, count: int) -> None:
-        "Go on by `count` frames."
+        "Skip `count` frames."
         while count > 0 and (place := _locate(self)):
             file, left = place
             if count < left:
@@ -67,7 +67,7 @@ class Sound:
 
 # %% ../../nbs/io/audio_opening.ipynb #e0f5fdd9
 def _locate(sound: Sound) -> tuple[sf.SoundFile, int] | None:
-    "Return the file at the present place of `sound` and its frames from there; None at the end."
+    "Return the file at the current place of `sound` and the number of its frames from there; None at the end."
     offset = sound.place
     for file, length in zip(sound.files, sound.lengths, strict=True):
         if offset < length:
@@ -77,7 +77,7 @@ def _locate(sound: Sound) -> tuple[sf.SoundFile, int] | None:
 
 
 def _seek(file: sf.SoundFile, place: int, block: int = 2**16) -> None:
-    "Go to a frame of `file`, whose first frame is next; decode what comes before where a codec needs it."
+    "Move `file` from its first frame to frame `place`; decode frames before it where the codec needs them."
     can_seek = sf.SoundFile.seekable(file)
     start = max(0, place - WARM_UP.get(file.format, 0)) if can_seek else 0
     if start:
@@ -88,7 +88,7 @@ def _seek(file: sf.SoundFile, place: int, block: int = 2**16) -> None:
 # %% ../../nbs/io/audio_opening.ipynb #32767cb6
 @contextmanager
 def open_audio(path: str | Path) -> Iterator[Sound]:
-    """Open a sound file for reading, and check what it says against what it holds.
+    """Open a sound file for reading, and compare its headers with its content.
 
     Warns where a header is wrong about its file. Raises AudioError where the file is missing, empty, truncated or not
     audio.
@@ -135,7 +135,7 @@ def _find_pieces(path: Path, file: BinaryIO) -> tuple[list[Piece], list[str]]:
 
 
 def _stream_pieces(view: mmap) -> tuple[list[Piece], list[str]] | None:
-    "Return the pieces of an Ogg, FLAC or MP3 file, None for another."
+    "Return the pieces of an Ogg, FLAC or MP3 file; None for other formats."
     start = tags_end(view)
     magic = bytes(view[start : start + 4])
     if magic == b'OggS':

@@ -23,16 +23,16 @@ class AudioError(ValueError):
 
 
 class TruncatedError(ValueError):
-    "Error for bytes that a header promises and a file lacks; the message says how many, and the caller which file."
+    "Error for a file with fewer bytes than its header claims. The message says how many; the caller names the file."
 
 # %% ../../nbs/io/audio_pieces.ipynb #aafda2c6
 @dataclass(frozen=True)
 class Piece:
     """Bytes of a sound file that decode as one file.
 
-    `ranges`: first byte and end of each stretch. `prefix`: header that is put before them.
+    `ranges`: first byte and end of each range. `prefix`: header to put before them.
     `frames`: number of frames that the header claims, None where libsndfile knows it.
-    `slack`: number of frames by which libsndfile may exceed the claim, because it decodes blocks.
+    `slack`: number of frames that libsndfile may find beyond `frames`, because it decodes whole blocks.
     """
 
     ranges: tuple[tuple[int, int], ...]
@@ -41,7 +41,7 @@ class Piece:
     slack: int = 0
 
     def is_file(self, size: int) -> bool:
-        "Return whether this piece is a whole file of `size` bytes as it is."
+        "Return whether this piece is an unchanged file of `size` bytes."
         return self.ranges == ((0, size),) and not self.prefix
 
     def clip(self, frames: int) -> int:
@@ -52,7 +52,7 @@ class Piece:
 
 # %% ../../nbs/io/audio_pieces.ipynb #e88687ec
 class PieceFile(io.RawIOBase):
-    "Read the bytes of `piece` in `file` as a file of their own."
+    "Readable file with the bytes of `piece` in `file`."
 
     def __init__(self, file: BinaryIO, piece: Piece):
         self.file, self.piece, self.place = file, piece, 0
@@ -78,7 +78,7 @@ class PieceFile(io.RawIOBase):
         return done
 
     def _read_some(self, count: int) -> bytes:
-        "Return at most `count` bytes from the present place, of one stretch only."
+        "Return at most `count` bytes from the current place, of one range only."
         offset = self.place - len(self.piece.prefix)
         if offset < 0:
             return self.piece.prefix[offset:][:count]

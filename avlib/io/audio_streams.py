@@ -44,7 +44,7 @@ def _ogg_page(view: bytes | mmap, start: int) -> Page:
 
 
 def _stretches(pages: list[Page]) -> tuple[tuple[int, int], ...]:
-    "Return the stretches of bytes that the pages take, without what lies between them."
+    "Return the byte ranges of the pages; adjacent pages share one."
     breaks = [i for i in range(1, len(pages)) if pages[i].start != pages[i - 1].stop]
     bounds = zip([0, *breaks], [*breaks, len(pages)], strict=True)
     return tuple((pages[first].start, pages[stop - 1].stop) for first, stop in bounds)
@@ -66,7 +66,7 @@ def ogg_pieces(view: bytes | mmap) -> tuple[list[Piece], list[str]]:
 # %% ../../nbs/io/audio_streams.ipynb #39bebdcc
 BLOCK_SIZES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
 FLAC_TAIL = 2**18  # bytes at the end that are searched for the last frame
-FRAMES_PER_BYTE = 8192  # more than 65,535 frames of silence in 11 bytes
+FRAMES_PER_BYTE = 8192  # an upper bound: silence takes 11 bytes for up to 65,535 frames
 
 
 def _crc8(data: bytes) -> int:
@@ -95,7 +95,7 @@ def _frame_samples(view: bytes | mmap, place: int, block: int) -> range | None:
 
 
 def _coded_number(code: bytes) -> int:
-    "Return a number that is coded as UTF-8 codes characters."
+    "Decode a number in the variable-length code of UTF-8."
     if len(code) == 1:
         return code[0]
     number = code[0] & (0x7F >> len(code))
@@ -114,7 +114,7 @@ def _first_frame(view: bytes | mmap, start: int) -> bytes:
 
 
 def _frame_format(head: bytes) -> tuple | None:
-    "Return what the frames of a stream share: rate, channels, depth. Two channels are coded in four manners."
+    "Return rate, channels and depth, which the frames of a stream share; the four codes for stereo are one."
     if len(head) < 4:
         return None
     channels = head[3] >> 4
@@ -130,7 +130,7 @@ def _crc16_table() -> list[int]:
 
 
 def _is_whole_frame(data: bytes) -> bool:
-    "Return whether a FLAC frame, whose checksum makes the remainder 0, ends with these bytes or before a tag or zeros."
+    "Return whether `data` is a FLAC frame with a correct checksum (remainder 0), alone or before a tag or zeros."
     table, register = _crc16_table(), 0
     for place, byte in enumerate(data, 1):
         register = table[register >> 8 ^ byte] ^ (register & 0xFF) << 8
@@ -142,10 +142,10 @@ def _is_whole_frame(data: bytes) -> bool:
 def _last_sample(view: bytes | mmap, start: int, stop: int) -> int | None:
     """Return the number of samples up to the last whole frame of a FLAC stream; None where no frame is found.
 
-    Rate, channels and depth must be those of the first frame: a checksum of 8 bits alone is right by chance too often.
+    Rate, channels and depth must be those of the first frame: a checksum of 8 bits alone matches by chance too often.
     """
     first = _first_frame(view, start)
-    if stop - start < 46 or len(first) < 4:  # cut inside of its metadata
+    if stop - start < 46 or len(first) < 4:  # cut within its metadata
         return None
     block = struct.unpack_from('>H', view, start + 8)[0]
     tail = bytes(view[max(start + 42, stop - FLAC_TAIL) : stop])
@@ -157,7 +157,7 @@ def _last_sample(view: bytes | mmap, start: int, stop: int) -> int | None:
                 return samples.stop if _is_whole_frame(tail[place:]) else samples.start
     return None
 
-
+# %% ../../nbs/io/audio_streams.ipynb #33048dfb
 def flac_pieces(view: bytes | mmap) -> tuple[list[Piece], list[str]]:
     """Return the streams of a FLAC file with their true lengths in the headers, and remarks on wrong ones.
 

@@ -39,7 +39,7 @@ def frame_bytes(second: int, third: int) -> int:
 
 
 def _format(head: bytes) -> tuple[int, int, bool]:
-    "Return what all frames of a stream share: version and layer, rate, and whether there is one channel."
+    "Return the format that all frames of a stream share: version and layer, rate, and whether it is mono."
     return head[1] & 0x1E, head[2] & 0x0C, head[3] >= 0xC0
 
 # %% ../../nbs/io/mp3_frames.ipynb #9911ae78
@@ -66,7 +66,7 @@ def tags_end(view: bytes | mmap) -> int:
 # %% ../../nbs/io/mp3_frames.ipynb #fdbd389e
 @dataclass
 class Stream:
-    "Stretches of MP3 frames that decode together, their number, and the place of the frame with the Xing header."
+    "Byte ranges of MP3 frames that decode together, their number, and the place of the frame with the Xing header."
 
     form: tuple[int, int, bool]
     ranges: list[list[int]] = field(default_factory=list)
@@ -126,7 +126,7 @@ def _add_frame(view: bytes | mmap, scan: Scan, place: int, length: int, marks: s
 
 # %% ../../nbs/io/mp3_frames.ipynb #5be5ea0d
 def _skip(view: bytes | mmap, place: int, scan: Scan) -> int:
-    "Return the place after the tag at byte `place`, or of the next two frames in a row."
+    "Return the place after the tag at byte `place`; without a tag, that of the next two adjacent frames."
     if tag := _tag_bytes(view, place):
         return place + tag
     after = place + 1
@@ -154,14 +154,14 @@ def is_mp3(view: bytes | mmap, start: int) -> bool:
 
 
 def is_mp3_dump(view: bytes | mmap, window: int = 2**16) -> bool:
-    "Return whether five MP3 frames in a row lie near the start, as where a recording of a stream begins."
+    "Return whether five adjacent MP3 frames lie near the start, as in a recording that begins within a stream."
     start = tags_end(view)
     scan = scan_mp3(view[start : start + window])
     return any(stream.frames >= 5 and len(stream.ranges) == 1 for stream in scan.streams)
 
 # %% ../../nbs/io/mp3_frames.ipynb #334cbc5f
 def _counts(view: bytes | mmap, stream: Stream) -> tuple[int | None, int | None]:
-    "Return the places of the number of frames and of bytes in the Xing or VBRI header; None for those that lack."
+    "Return the places of the number of frames and of bytes in the Xing or VBRI header; None for a missing one."
     if stream.header is None:
         return None, None
     if view[stream.mark : stream.mark + 4] == b'VBRI':
@@ -178,7 +178,7 @@ def _claimed(view: bytes | mmap, stream: Stream) -> int | None:
 
 
 def _mended_header(view: bytes | mmap, stream: Stream, place: int) -> bytes:
-    "Return the stream's own Xing header with the true numbers."
+    "Return the stream's own Xing header with the correct numbers."
     start, bytes_at = stream.header or 0, _counts(view, stream)[1]
     header = bytearray(view[start : start + frame_bytes(view[start + 1], view[start + 2])])
     struct.pack_into('>I', header, place - start, stream.frames)
@@ -189,7 +189,7 @@ def _mended_header(view: bytes | mmap, stream: Stream, place: int) -> bytes:
 
 # %% ../../nbs/io/mp3_frames.ipynb #1bb05e65
 def _new_header(view: bytes | mmap, stream: Stream) -> bytes:
-    "Return a Xing header for a stream that has none; layers 1 and 2 know no such header."
+    "Return a Xing header for a stream that has none; empty for layers 1 and 2, which have no such header."
     first = stream.ranges[0][0]
     second, third, fourth = view[first + 1] | 1, view[first + 2] & 0x0C, view[first + 3]
     if second & 6 != 2:

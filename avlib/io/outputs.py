@@ -66,7 +66,7 @@ MARK = 'user.avlib.call'
 
 
 def name_call(arguments: list[str]) -> None:
-    "Name the call by its arguments, its folder, and the sizes and times of the files that the arguments name."
+    "Identify the call by its arguments, its folder, and the sizes and times of the files that the arguments name."
     stats = [os.stat(argument) for argument in arguments if os.path.isfile(argument)]
     files = [[status.st_size, status.st_mtime_ns] for status in stats]
     text = json.dumps([os.getcwd(), arguments, files])
@@ -93,7 +93,7 @@ def _made_by_same_call(path: Path) -> bool:
 def check_outputs(paths: Iterable[str | Path], inputs: Iterable[str | Path] = (), overwrite: bool = False) -> None:
     """Check that files can be written and replace no others.
 
-    `inputs`: files that are read; they are never replaced. `overwrite`: allow to replace other files.
+    `inputs`: files that are read; they are never replaced. `overwrite`: whether other files may be replaced.
     Raises OutputError, which names the file, for the first one that can't be written.
     """
     outputs, read = [Path(path) for path in paths], _identities(inputs)

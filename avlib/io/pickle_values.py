@@ -26,8 +26,8 @@ class PickleError(ValueError):
 class Budget:
     """Bytes that arrays may take.
 
-    All together take at most twice those of the file: old pickles write them as a text, which becomes bytes, which
-    become an array.
+    All arrays together take at most twice the size of the file. Old pickles write an array as a text, which becomes
+    bytes first and then an array.
     """
 
     def __init__(self, size: int):
@@ -151,12 +151,12 @@ def _finish_dtype(code: str, budget: Budget, state: Any) -> np.dtype:
 
 
 def shorten(name: Any) -> str:
-    "Return a name of a file as an error quotes it."
+    "Return a name from a pickle as an error quotes it."
     return repr(name[:60] if isinstance(name, str) else type(name))
 
 # %% ../../nbs/io/pickle_values.ipynb #fefb7a54
 def _array(budget: Budget, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    "Return an array of a copy of the bytes, in the machine's order of bytes, as NumPy does."
+    "Return an array with a copy of the bytes, in the machine's byte order, as NumPy does."
     if not isinstance(dtype, np.dtype) or not isinstance(data, bytes | str) or order not in ('C', 'F'):
         raise PickleError('holds an array of something other than numbers')
     if not _is_shape(shape, budget.size) or math.prod(shape) * dtype.itemsize != len(data):

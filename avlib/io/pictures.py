@@ -111,7 +111,7 @@ class Depth(NamedTuple):
 
 
 def _depth(image: Any) -> Depth:
-    "Return the depth of the samples in a file. Only TIFF has others than unsigned ones of 16 bits."
+    "Return the depth of the samples in a file. Only TIFF has others than unsigned 16-bit ones."
     if image.format != 'TIFF':
         return Depth()
     tags = image.tag_v2
@@ -170,7 +170,7 @@ def _needs_tifffile(path: str | Path) -> bool:
 def _tiff_colours(path: str | Path) -> torch.Tensor:
     """Return the colours `[H, W, n]` of the first page of a TIFF by tifffile, n 1 or 3.
 
-    Raises MediaError, which names the kind of colours, for others than grey and RGB.
+    Raises MediaError, which names the kind of colours, for colours other than grey and RGB.
     """
     with require('tifffile', 'vision').TiffFile(path) as file:
         page = file.pages[0]
@@ -233,7 +233,7 @@ def _read_colours(path: str | Path) -> torch.Tensor:
 
 
 def _upright(image: Any) -> Any:
-    "Return a picture in its orientation; where the note of it is damaged, as it is stored."
+    "Return a picture upright; where the note on its orientation is damaged, return it as it is stored."
     try:
         return require('PIL.ImageOps', 'vision').exif_transpose(image)
     except Exception:  # parsers of EXIF and XMP raise errors of many kinds

@@ -176,7 +176,7 @@ PLAIN = (*ATOMS, list, tuple, dict, np.ndarray)
 
 
 def _check_tree(root: Any) -> None:
-    "Check that all is plain, and that the whole is neither too deep nor too large, a shared part counted each time."
+    "Check that all values are plain, not nested too deep, and not too many; a shared part counts each time."
     level, count = [root], 1
     for _ in range(MAX_DEPTH):
         if not all(isinstance(value, PLAIN) for value in level):

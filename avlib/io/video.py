@@ -42,7 +42,7 @@ class VideoInfo(NamedTuple):
 def video_info(path: str | Path) -> VideoInfo:
     """Return length, size and frame rate of a video as it is shown.
 
-    A warning names a file that is shorter than its header says.
+    Warns where the file is shorter than its header claims.
     Raises MediaError where it is missing, damaged or has no frames.
     """
     with open_video(path) as file:
@@ -217,7 +217,7 @@ def _write_sound(container: Any, stream: Any, sound: torch.Tensor, rate: int, bl
 
 # %% ../../nbs/io/video.ipynb #0000000b
 def crop_sound(sound: torch.Tensor, rate: int, times: Iterable[float], seconds: float) -> torch.Tensor:
-    "Return stretches `[n, T]` of a `sound [time]`, `seconds` long, around `times` in s, with silence beyond its ends."
+    "Return segments `[n, T]` of a `sound [time]`, `seconds` long, around `times` in s, with silence beyond its ends."
     length = round(seconds * rate)
     return torch.stack([_stretch(sound, round(time * rate) - length // 2, length) for time in times])
 

@@ -28,7 +28,7 @@ CLOCK_RESTARTS, ESTIMATED_LENGTH = 0x200, 0x100  # flags of formats
 
 
 def picture_stream(container: Any) -> Any:
-    "Return the stream of pictures that a player shows; None where there is none but a cover."
+    "Return the stream of pictures that a player shows; None where there is at most a cover."
     streams = [
         stream for stream in container.streams.video if not int(stream.disposition) & COVER and _decodable(stream)
     ]
@@ -48,7 +48,7 @@ def _decodable(stream: Any) -> bool:
 
 # %% ../../nbs/io/video_decoder.ipynb #c3e829c2
 class VideoFile:
-    "An open file, with its streams `pictures` and `sound`, None where there is none."
+    "Open video file with its streams `pictures` and `sound`; None for a missing one."
 
     def __init__(self, path: str | Path, container: Any):
         self.path, self.container = path, container
@@ -61,7 +61,7 @@ class VideoFile:
         self.limit = ((container.start_time or 0) + container.duration) / 1e6 + 10 if known else float('inf')
 
     def packets(self, *streams: Any) -> Iterator[Any]:
-        "Yield the packets of some streams up to the first defect of the file, with stamps of one clock."
+        "Yield the packets of some streams up to the first defect of the file, with stamps on one clock."
         shown = [stream for stream in (self.pictures, self.sound) if stream is not None]
         wanted = {stream.index for stream in streams}
         try:
@@ -75,9 +75,7 @@ class VideoFile:
 
     def decode(self, packet: Any) -> list:
         "Return the frames of a packet; none for a damaged or empty one."
-        if (
-            not packet.size and packet.dts is not None
-        ):  # stands for the frame before; a decoder would take it for the end
+        if not packet.size and packet.dts is not None:  # repeats the frame before; a decoder would treat it as the end
             return []
         try:
             return packet.stream.decode(packet)
@@ -121,9 +119,9 @@ def _shift(packet: Any, ticks: int) -> None:
 # %% ../../nbs/io/video_decoder.ipynb #53e0f034
 @contextmanager
 def open_video(path: str | Path) -> Iterator[VideoFile]:
-    """Open a video or the sound of one.
+    """Open a video, or a file with sound only.
 
-    At the end, a warning names the file where packets were damaged.
+    Warns at the end, with the name of the file, where packets were damaged.
     Raises MediaError where it is missing or damaged, ImportError without PyAV.
     """
     av, failures = require('av', 'vision'), _ffmpeg_errors()
@@ -151,7 +149,7 @@ def timed_pictures(file: VideoFile) -> Iterator[tuple[float, Any]]:
 
 
 def timed_sounds(file: VideoFile) -> Iterator[tuple[float | None, Any]]:
-    """Yield pairs of time in s and frame of sound; time None follows from the frame before.
+    """Yield pairs of time in s and frame of sound; None for a time that follows from the frame before.
 
     The first picture is at 0; without pictures, the first sound.
     """
@@ -200,7 +198,7 @@ def _find_origin(file: VideoFile, early: list) -> tuple[float | None, Iterator]:
 
 # %% ../../nbs/io/video_decoder.ipynb #5cb38740
 class Display(NamedTuple):
-    """How the pictures of a stream are shown.
+    """Size and orientation in which the pictures of a stream are shown.
 
     `size`: width and height with square pixels, before they are turned; `matrix`: turns them, None for upright ones.
     """
@@ -215,8 +213,8 @@ class Display(NamedTuple):
 
 
 def read_display(picture: Any, stream: Any) -> Display:
-    "Return how pictures are shown, from the first one of a stream."
-    side_data = picture.side_data.get('DISPLAYMATRIX')  # of the first only: a picture and its side data hold each other
+    "Return the display of a stream's pictures, read from the first one."
+    side_data = picture.side_data.get('DISPLAYMATRIX')  # first picture only: it and its side data keep each other alive
     matrix = None if side_data is None else np.frombuffer(bytes(side_data), np.int32)
     return Display((max(1, round(picture.width * (stream.sample_aspect_ratio or 1))), picture.height), matrix)
 

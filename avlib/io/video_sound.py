@@ -73,7 +73,7 @@ class SampleStore:
         self.used = stop
 
 # %% ../../nbs/io/video_sound.ipynb #e881d403
-FILTER_WIDTH = 80  # samples at the lower rate on each side, more than that of `resample`
+FILTER_WIDTH = 80  # samples at the lower rate on each side, wider than the filter of `resample`
 
 
 class BlockResampler:
@@ -105,7 +105,7 @@ class BlockResampler:
         return torch.from_numpy(self.result.samples[: self.result.used])
 
     def _resample(self, stop: int) -> None:
-        "Resample up to a sample of those that wait, and forget what lies further back than the filter reaches."
+        "Resample the waiting samples up to `stop`, and keep those after it and those before it that the filter needs."
         sound = np.concatenate(self.pieces)
         part = resample(torch.from_numpy(sound[: stop + self.margin]), self.from_rate, self.to_rate).numpy()
         first, last = (count // self.step * self.new_step for count in (self.before, stop))

@@ -66,9 +66,9 @@ def _next_time(stamp: float, last: float | None, later: list[float], step: float
 
 # %% ../../nbs/io/video_time.ipynb #7952af5c
 class ClockJoiner:
-    "Offsets that place the parts of a file, whose clocks start anew, one behind the other."
+    "Offsets that place the parts of a file one after the other, where their clocks restart."
 
-    BACK, FORWARD = 0.5, 10.0  # s by which a stamp may precede its stream, and exceed all streams
+    BACK, FORWARD = 0.5, 10.0  # s that a stamp may lie before the end of its stream, and after all ends
 
     def __init__(self) -> None:
         self.newest = 0.0
@@ -76,7 +76,7 @@ class ClockJoiner:
         self.ends: dict[int, float] = {}
 
     def offset(self, stream: int, stamp: float, duration: float) -> float:
-        "Return the s to add to the stamp of the next packet of a stream."
+        "Return the offset in s to add to the stamp of the next packet of a stream."
         offset = self.offsets.get(stream, self.newest)
         if self._jumps(stream, stamp + offset, self.BACK):
             if offset == self.newest or self._jumps(stream, stamp + self.newest, self.FORWARD):
@@ -94,7 +94,7 @@ class ClockJoiner:
 class SoundTrack:
     """Mono samples at `rate` Hz from time 0 on, placed block by block.
 
-    `sink`: takes the samples `[n]`, stretch after stretch without gaps. What lies before time 0 is cut.
+    `sink`: function that takes the samples `[n]`, block after block without gaps. Samples before time 0 are cut.
     """
 
     LOOKAHEAD, TOLERANCE = 4, 0.01  # blocks, s
@@ -133,7 +133,7 @@ class SoundTrack:
 
 # %% ../../nbs/io/video_time.ipynb #bf39ea36
 def _deviation(end: int, waiting: Iterable[tuple[float | None, np.ndarray]], rate: int, first: bool) -> int:
-    "Return the samples by which the next of the waiting blocks lies behind the `end` of the last one."
+    "Return the number of samples from the `end` of the last block to the begin of the next one that waits."
     stamps, deviations = [time for time, _ in waiting], []
     for time, block in waiting:
         if time is not None:
