@@ -34,7 +34,7 @@ def localize(minutes):
     localize_recording(model, card, read_recording(f'{minutes}.mov', None, 16000), 0.2)
 
 def objects(minutes):
-    read_video_objects(f'{minutes}.mov', 1.0, 64, 120 * minutes, boxes='boxes.json')
+    read_video_objects(f'{minutes}.mov', 1.0, 96, 120 * minutes, boxes='boxes.json')
 
 def peak(read, minutes):
     child = os.fork()

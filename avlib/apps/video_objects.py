@@ -113,7 +113,7 @@ def read_video_objects(
     if depth:
         maps = depth(frames[::STEPS])
     else:
-        maps = torch.stack([render_depth(objects, time, seconds / 2, (size, size)) for time in times[::STEPS]])
+        maps = _object_depth(objects, times[::STEPS], seconds / 2, size)
     return VideoObjects(frames, times, WindowDepth(maps), objects, seconds / 2)
 
 # %% ../../nbs/apps/video_objects.ipynb #3b272556
@@ -125,6 +125,14 @@ def _read_frames(video, info: VideoInfo, times, size, detector):
         if detector and i % STEPS == 0 and times[i] < info.seconds:
             detections.append((times[i], *detector(frame)[:2]))
     return frames, detections
+
+
+def _object_depth(objects, times, hold, size):
+    "Return the depth of the objects at each time, `[n, S, S]`, in one block of memory."
+    maps = torch.empty(len(times), size, size)
+    for depth, time in zip(maps, times, strict=True):
+        depth.copy_(render_depth(objects, time, hold, (size, size)))
+    return maps
 
 
 def _scale_boxes(track, info, size):
