@@ -265,6 +265,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'avlib/apps/video_objects.py'),
                                           'avlib.apps.video_objects.WindowDepth.__init__': ( 'apps/video_objects.html#windowdepth.__init__',
                                                                                              'avlib/apps/video_objects.py'),
+                                          'avlib.apps.video_objects._object_depth': ( 'apps/video_objects.html#_object_depth',
+                                                                                      'avlib/apps/video_objects.py'),
                                           'avlib.apps.video_objects._read_frames': ( 'apps/video_objects.html#_read_frames',
                                                                                      'avlib/apps/video_objects.py'),
                                           'avlib.apps.video_objects._scale_boxes': ( 'apps/video_objects.html#_scale_boxes',
