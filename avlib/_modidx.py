@@ -249,6 +249,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'avlib/apps/video_objects.py'),
                                           'avlib.apps.video_objects.FrameStore.__len__': ( 'apps/video_objects.html#framestore.__len__',
                                                                                            'avlib/apps/video_objects.py'),
+                                          'avlib.apps.video_objects.FrameStore._store': ( 'apps/video_objects.html#framestore._store',
+                                                                                          'avlib/apps/video_objects.py'),
                                           'avlib.apps.video_objects.FrameStore.append': ( 'apps/video_objects.html#framestore.append',
                                                                                           'avlib/apps/video_objects.py'),
                                           'avlib.apps.video_objects.FrameStore.shape': ( 'apps/video_objects.html#framestore.shape',
