@@ -80,7 +80,7 @@ def _find_sounds(source: Path, left_out: LeftOut) -> list[Path]:
 def _check_not_within(target: Path, source: Path, paths: list[Path]) -> None:
     "Check that no link in `source` leads to the corpus that is to be written."
     within = os.path.realpath(target)
-    for folder in {path.parent for path in paths}:
+    for folder in sorted({path.parent for path in paths}):
         if Path(os.path.realpath(source / folder)).is_relative_to(within):
             raise ValueError(f'{source / folder}: is a link into {target}, which would be written; remove the link')
 
