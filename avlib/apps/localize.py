@@ -147,9 +147,7 @@ def _compute_maps(method, recording, times, seconds, size) -> tuple[torch.Tensor
             segments = crop_sound(recording.sound, recording.rate, times[first : first + BATCH], seconds)
             images = torch.stack([resize_frame(next(frames), size) for _ in segments])
             batch = method.localize(segments, images)
-            if not len(
-                maps
-            ):  # one block for all: small ones between large ones would keep memory from being used again
+            if not first:  # one block for all maps: small blocks between large ones would waste memory
                 maps = batch.new_empty(len(times), *batch.shape[1:])
             maps[first : first + BATCH] = batch
             silent += [bool(level_db(segment) < SILENT_DB) for segment in segments]

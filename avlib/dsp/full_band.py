@@ -16,9 +16,8 @@ TAPS = 63
 def top_octave(signal: torch.Tensor) -> torch.Tensor:
     "Filter signals `[..., time]`: keep what lies between a quarter and a half of the rate."
     places = torch.arange(TAPS, dtype=signal.dtype, device=signal.device) - TAPS // 2
-    low = (
-        torch.sinc(places / 2) / 2 * torch.hann_window(TAPS + 2, False, dtype=signal.dtype, device=signal.device)[1:-1]
-    )
+    window = torch.hann_window(TAPS + 2, False, dtype=signal.dtype, device=signal.device)[1:-1]
+    low = torch.sinc(places / 2) / 2 * window
     return _filter(signal, (places == 0).to(low) - low)
 
 
