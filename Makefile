@@ -9,8 +9,14 @@ PROFILE ?= tiny
 CORPUS ?= speech
 PYTHONS ?= python3.12 python3.11 python3
 
-# A folder may have spaces in its path, so recipes quote it; targets and prerequisites are relative.
-PYTHON := "$(CURDIR)/.venv/bin/python"
+# Recipes take these from the environment, and `value` keeps make from expanding them: a name is not run as a command.
+override PROFILE := $(value PROFILE)
+override CORPUS := $(value CORPUS)
+override HOURS := $(value HOURS)
+export PROFILE CORPUS HOURS
+
+# The path of the folder may hold spaces, quotes and dollars, so all paths are relative, those in recipes too.
+PYTHON := .venv/bin/python
 READY := .venv/.installed
 STATIC := tests/test_lock.py tests/test_layers.py tests/test_notebooks.py tests/test_words.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -22,7 +28,7 @@ help: ## list the commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-8s %s\n", $$1, $$2}'
 
 repro: $(READY) ## reproduce the papers' claims at a profile; prints the table of claims and where the reports lie
-	@$(PYTHON) -m avlib.reproduction.repro --profile '$(PROFILE)' --corpus '$(CORPUS)' $(if $(HOURS),--hours '$(HOURS)')
+	@$(PYTHON) -m avlib.reproduction.repro --profile "$$PROFILE" --corpus "$$CORPUS" $${HOURS:+--hours "$$HOURS"}
 
 pipeline: $(READY) ## write dvc.yaml from the table of stages and params.yaml
 	@$(PYTHON) -m avlib.reproduction.pipeline
