@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
+from ..io.names import check_name
 from ..io.optional_packages import require
 
 # %% ../../nbs/training/settings.ipynb #00000005
@@ -45,11 +46,22 @@ def choose(settings: dict, key: str, what: str):
 def read_params(root: Path | None = None) -> dict:
     """Return the content of `params.yaml`, from `root` or the repository around the working folder.
 
-    Keys stay text: a profile may be called 007.
+    Keys stay text: a profile may be called 007. Raises ValueError for a bad name of a section, a profile or a corpus.
     """
     yaml = require('yaml', 'train')
     fast = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fast, where libyaml is installed
-    return yaml.load(((root or repository()) / 'params.yaml').read_text(encoding='utf-8'), _text_keys(fast))
+    params = yaml.load(((root or repository()) / 'params.yaml').read_text(encoding='utf-8'), _text_keys(fast))
+    _check_names(params)
+    return params
+
+
+def _check_names(params) -> None:
+    if not isinstance(params, dict):
+        raise SettingsError(f'params.yaml: expected sections by name, found {type(params).__name__}')
+    corpora = [section['corpora'] for section in params.values() if isinstance(section, dict) and 'corpora' in section]
+    for what, *groups in (('section', params), ('profile', params.get('profiles', {})), ('corpus', *corpora)):
+        for name in (name for group in groups for name in group):
+            check_name(name, f'params.yaml: {what}')
 
 
 def _text_keys(loader: type) -> type:
@@ -77,10 +89,15 @@ def inherited(entries: dict, name: str, what: str) -> dict:
 
 
 def all_experiments(section: dict) -> dict[str, dict]:
-    "Return the changes that each experiment of a section makes, by name: the grid, the named ones, the sweeps."
+    """Return the changes that each experiment of a section makes, by name: the grid, the named ones, the sweeps.
+
+    Raises ValueError for a bad name.
+    """
     experiments = {**_grid(section.get('grid', []), section.get('grid_without', [])), **section.get('experiments', {})}
     for sweep in section.get('sweeps', []):
         experiments.update(_sweep(**sweep))
+    for name in experiments:
+        check_name(name, 'params.yaml: experiment')
     return {name: inherited(experiments, name, 'experiment') for name in experiments}
 
 # %% ../../nbs/training/settings.ipynb #3cc3b641
@@ -129,8 +146,9 @@ def experiment_settings(params: dict, paper: str, name: str, profile: str, corpu
 
     They are merged from the paper, the corpus, the hardware and the size of the profile, and the experiment.
     A method's own settings (`method_settings`, by the name of its class) are merged before those of the experiment.
-    Raises SettingsError for an unknown paper, profile or experiment.
+    Raises SettingsError for an unknown paper, profile or experiment, ValueError for a bad name of the corpus.
     """
+    check_name(corpus, 'corpus')
     section = choose(params, paper, 'paper')
     base = merge(section['paper'], section.get('corpora', {}).get(corpus), *_profile_changes(params, section, profile))
     own = choose(all_experiments(section), name, 'experiment')
