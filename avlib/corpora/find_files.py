@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .manifest import ManifestError, is_utf8
-from ..io.files import read_json, write_json
+from ..io.files import name_errors, read_json, write_json
 
 # %% ../../nbs/corpora/find_files.ipynb #87035fd9
 APPLE_DOUBLE = 'AppleDouble companions'
@@ -272,4 +272,7 @@ def write_left_out(folder: str | Path, left_out: LeftOut) -> Path:
 def read_left_out(folder: str | Path) -> str:
     "Return what was left out of a corpus, as text; '' where nothing was, or nothing is known."
     path = Path(folder) / 'left_out.json'
-    return read_json(path)['text'] if path.is_file() else ''
+    if not path.is_file():
+        return ''
+    with name_errors(path, 'delete it'):
+        return str(read_json(path, dict)['text'])

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from .asiw import VIDEO_LISTS
 from .find_files import FolderReader, LeftOut, check_names
+from .links import check_root
 from .localization_benchmarks import flickr_clips
 from .manifest import ManifestError
 from .video_corpora import clips_on_disk
-from ..io.files import read_json, write_json
+from ..io.files import name_errors, read_json, write_json
+from ..io.text_files import show
 
 # %% ../../nbs/corpora/video_links.ipynb #00000004
 CORPUS_PAPERS = {'flickr-soundnet': 'slavc', **dict.fromkeys(VIDEO_LISTS, 'asmp')}
@@ -27,8 +29,8 @@ class VideoLink:
     root: str
 
     def __post_init__(self) -> None:
-        if self.kind not in CORPUS_PAPERS:
-            raise ManifestError(f'videos to link are those of {", ".join(CORPUS_PAPERS)}; got "{self.kind}"')
+        if not isinstance(self.kind, str) or self.kind not in CORPUS_PAPERS:
+            raise ManifestError(f'videos to link are those of {", ".join(CORPUS_PAPERS)}; got {show(self.kind)}')
 
     @property
     def paper(self) -> str:
@@ -72,7 +74,5 @@ def read_video_link(folder: str | Path) -> VideoLink | None:
     path = Path(folder) / 'videos.json'
     if not path.is_file():
         return None
-    try:
-        return VideoLink(**read_json(path))
-    except (TypeError, ValueError) as error:
-        raise ManifestError(f'{path}: {error}; link the corpus again') from error
+    with name_errors(path, 'link the corpus again', ManifestError):
+        return VideoLink(**check_root(read_json(path, dict)))
