@@ -2,12 +2,13 @@
 
 # %% auto #0
 __all__ = ['EMBEDDED_SPEECH', 'EMBEDDED_MUSIC', 'INPUTS', 'HEADER', 'CorpusSource', 'corpus_source', 'selected_experiments',
-           'corpus_changes', 'active_papers', 'active_stages', 'dvc_stage', 'dependencies', 'inputs_stage',
-           'claims_stage', 'build_pipeline', 'pipeline_text', 'is_default', 'report_folder', 'pipeline_path',
-           'write_pipeline']
+           'corpus_changes', 'active_papers', 'active_stages', 'shell_command', 'dvc_stage', 'dependencies',
+           'inputs_stage', 'claims_stage', 'build_pipeline', 'pipeline_text', 'is_default', 'report_folder',
+           'pipeline_path', 'write_pipeline', 'main']
 
 # %% ../../nbs/reproduction/pipeline.ipynb #00000002
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ import yaml
 from ..corpora.links import read_link
 from ..corpora.video_links import VideoLink, read_video_link
 from ..io.files import atomic_path, read_jsonl
+from ..io.names import check_name
+from .run import run_lock
 from .stage_inputs import inputs_file
 from .stage_table import EXPERIMENT, LABELLED, REPORTS, STAGES, Stage, data, runs
-from ..training.settings import SettingsError, all_experiments, choose, read_params, select_experiments
+from ..training.settings import SettingsError, all_experiments, choose, read_params, repository, select_experiments
 
 # %% ../../nbs/reproduction/pipeline.ipynb #00000004
 EMBEDDED_SPEECH, EMBEDDED_MUSIC = 'speech', 'music'
@@ -55,7 +58,11 @@ class CorpusSource:
 
 # %% ../../nbs/reproduction/pipeline.ipynb #00000019
 def corpus_source(root: Path, corpus: str) -> CorpusSource:
-    "Return what a corpus below `data/corpora` offers. Raises SettingsError for an unknown corpus."
+    """Return what a corpus below `data/corpora` offers.
+
+    Raises SettingsError for an unknown corpus, ValueError for a bad name.
+    """
+    check_name(corpus, 'corpus')
     if corpus == EMBEDDED_SPEECH:
         return CorpusSource()
     folder = root / 'data/corpora' / corpus
@@ -117,14 +124,34 @@ def active_stages(params: dict, papers: set[str], corpus: str, source: CorpusSou
         and not (from_scratch and stage.name.endswith('-init'))
     ]
 
+# %% ../../nbs/reproduction/pipeline.ipynb #00208a92
+def shell_command(module: str, *words: str) -> str:
+    "Return the command that runs a module, with each word quoted save for the `${…}` that DVC fills in."
+    return ' '.join(['python', '-m', *map(_quoted, (module, *words))])
+
+
+def _quoted(word: str) -> str:
+    parts = re.split(r'(\$\{[\w.]+\})', word)  # every second one is a variable
+    return ''.join(part if i % 2 else part and shlex.quote(part) for i, part in enumerate(parts)) or "''"
+
+
+def _check_words(variables: dict) -> None:
+    "Check that the variables of a pipeline mean nothing to a shell."
+    for name, value in variables.items():
+        for word in value if isinstance(value, list) else [value]:
+            if shlex.quote(str(word)) != str(word):
+                raise SettingsError(
+                    f'params.yaml: {name} has {word!r}, which would run in a shell; use letters, digits, ".", "_", "-"'
+                )
+
 # %% ../../nbs/reproduction/pipeline.ipynb #0000000a
 INPUTS = inputs_file('${corpus}', '${profile}')
 
 
 def dvc_stage(stage: Stage, source: CorpusSource) -> dict:
     "Return one stage as DVC wants it."
-    arguments = ' '.join(f'--{name} {value}' for name, value in stage.arguments.items())
-    command = f'python -m avlib.reproduction.run nbs/{stage.notebook}.ipynb {stage.executed} {arguments}'
+    arguments = [word for name, value in stage.arguments.items() for word in (f'--{name}', value)]
+    command = shell_command('avlib.reproduction.run', f'nbs/{stage.notebook}.ipynb', stage.executed, *arguments)
     matrix = {'matrix': stage.matrix} if stage.matrix else {}
     paths = dependencies(stage, source)
     deps = {'deps': paths} if paths else {}
@@ -154,10 +181,10 @@ def _params(stage: Stage) -> list:
 # %% ../../nbs/reproduction/pipeline.ipynb #0000001d
 def inputs_stage() -> dict:
     "Return the stage that computes the hashes. It always runs."
-    arguments = '--profile ${profile} --corpus ${corpus} --labelled-corpus ${labelled_corpus}'
+    names = ('--profile', '${profile}', '--corpus', '${corpus}', '--labelled-corpus', '${labelled_corpus}')
     return {
         'desc': 'hashes of the code and the settings of every stage',
-        'cmd': f'python -m avlib.reproduction.stage_inputs {arguments}',
+        'cmd': shell_command('avlib.reproduction.stage_inputs', *names),
         'always_changed': True,
         'outs': [{INPUTS: {'cache': False}}],
     }
@@ -169,7 +196,7 @@ def claims_stage(papers: set[str]) -> dict:
     ledger = 'reports/${report}/claims.json'
     return {
         'desc': 'the claims of all papers in one file',
-        'cmd': ' '.join(['python -m avlib.reproduction.claims', ledger, *ledgers]),
+        'cmd': shell_command('avlib.reproduction.claims', ledger, *ledgers),
         'deps': ledgers,
         'outs': [{ledger: {'cache': False}}],
     }
@@ -179,7 +206,9 @@ def build_pipeline(root: Path, profile: str, corpus: str) -> dict:
     """Return the content of `dvc.yaml` for a profile and a corpus.
 
     Raises SettingsError for an unknown profile or corpus, and where the profile trains nothing on the corpus.
+    Raises ValueError for a bad name of one.
     """
+    check_name(profile, 'profile')
     params, source = read_params(root), corpus_source(root, corpus)
     selected = selected_experiments(params, profile, corpus, source)
     papers = active_papers(params, selected, source)
@@ -198,6 +227,7 @@ def build_pipeline(root: Path, profile: str, corpus: str) -> dict:
         **{f'{section}_experiments': names for section, names in selected.items()},
         'packaged_models': ['music-queries'] if source.labelled else [],
     }
+    _check_words(variables)
     return {'vars': [variables], 'stages': {'inputs': inputs_stage(), **stages, **claims}}
 
 # %% ../../nbs/reproduction/pipeline.ipynb #0000001f
@@ -262,7 +292,19 @@ def write_pipeline(root: Path, profile: str, corpus: str) -> Path:
             temporary.write_text(text, encoding='utf-8')
     return path
 
+# %% ../../nbs/reproduction/pipeline.ipynb #98fed273
+def main() -> None:
+    "Write the pipeline of a profile and a corpus, `dvc.yaml` by default; print its path."
+    names = sys.argv[1:] or ('tiny', EMBEDDED_SPEECH)
+    if len(names) != 2:
+        raise SystemExit(f'avlib: got {len(names)} names; expected a profile and a corpus')
+    try:
+        with run_lock():
+            print(write_pipeline(repository(), *names))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'avlib: {error}') from error
+
 # %% ../../nbs/reproduction/pipeline.ipynb #00000017
 #| eval: false
 if __name__ == '__main__':
-    print(write_pipeline(Path.cwd(), *(sys.argv[1:] or ('tiny', EMBEDDED_SPEECH))))
+    main()

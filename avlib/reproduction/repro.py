@@ -18,13 +18,15 @@ from pathlib import Path
 
 import yaml
 
+from ..io.names import check_name
 from ..io.parallel import cores
 from .claims import claims_text, read_claims
+from .one_run import only_run
 from .pipeline import EMBEDDED_SPEECH, is_default, report_folder, write_pipeline
 from .run import PARENT, process_identity
 from .schedule import Wave, deal_out, experiment_waves, preparation_waves, report_waves
 from .stage_inputs import write_stage_inputs
-from ..training.settings import SettingsError, repository
+from ..training.settings import repository
 
 # %% ../../nbs/reproduction/repro.ipynb #00000004
 def start_dvc(root: Path, path: Path, stages: list[str] | None = None, processes: int = 1) -> subprocess.Popen:
@@ -164,18 +166,26 @@ def main(arguments: list[str] | None = None) -> None:
     options, start = _parse(arguments), time.perf_counter()
     try:
         root = repository()
-        path = write_pipeline(root, options.profile, options.corpus)
-    except SettingsError as error:
+        for what, name in (('profile', options.profile), ('corpus', options.corpus)):
+            check_name(name, what)
+        with only_run(root):
+            conclusion = _run_and_conclude(root, options)
+    except (ValueError, OSError) as error:
         raise SystemExit(f'avlib: {error}') from error
+    print(f'\n{conclusion}   ({time.perf_counter() - start:.0f} s)')
+
+
+def _run_and_conclude(root: Path, options) -> str:
+    path = write_pipeline(root, options.profile, options.corpus)
     try:
         status = run_pipeline(root, path, options.jobs, options.hours)
         has_claims = 'claims' in yaml.safe_load(path.read_text(encoding='utf-8'))['stages']
     finally:
         if not is_default(options.profile, options.corpus):
-            path.unlink(missing_ok=True)  # it is written anew when it is needed; the lock file stays
+            path.unlink(missing_ok=True)  # it is written anew when it is needed; DVC's lock file stays
     if status:
         raise SystemExit(status)
-    print(f'\n{_conclusion(root, options, has_claims)}   ({time.perf_counter() - start:.0f} s)')
+    return _conclusion(root, options, has_claims)
 
 
 def _parse(arguments):

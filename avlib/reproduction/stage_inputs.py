@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..io.files import read_json, write_json
 from ..io.import_closure import code_hash, import_closure, imported_names, module_file, source_hash
+from ..io.names import check_name
+from .run import run_lock
 from .stage_table import EXPERIMENT, LABELLED, SPEECH, STAGES, Stage
 from ..training.registry import component_names
 from ..training.settings import all_experiments, experiment_settings, read_params, repository
@@ -89,7 +91,12 @@ def inputs_file(corpus: str, profile: str) -> str:
 
 
 def write_stage_inputs(root: Path, profile: str, corpus: str, labelled_corpus: str) -> Path:
-    "Write the file of hashes of a pipeline where it has changed; return its path."
+    """Write the file of hashes of a pipeline where it has changed; return its path.
+
+    Raises ValueError for a bad name of the profile or a corpus.
+    """
+    for what, name in (('profile', profile), ('corpus', corpus), ('corpus', labelled_corpus)):
+        check_name(name, what)
     path, hashes = root / inputs_file(corpus, profile), stage_inputs(root, profile, corpus, labelled_corpus)
     return path if path.is_file() and read_json(path) == hashes else write_json(path, hashes)
 
@@ -100,7 +107,11 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ('profile', 'corpus', 'labelled-corpus'):
         parser.add_argument(f'--{name}', required=True)
     options = parser.parse_args(arguments)
-    write_stage_inputs(repository(), options.profile, options.corpus, options.labelled_corpus)
+    try:
+        with run_lock():
+            write_stage_inputs(repository(), options.profile, options.corpus, options.labelled_corpus)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'avlib: {error}') from error
 
 # %% ../../nbs/reproduction/stage_inputs.ipynb #0000000e
 #| eval: false
