@@ -8,6 +8,7 @@ __all__ = ['LAYOUTS', 'Link', 'spatialized_mixtures', 'link_corpus', 'read_link'
 import inspect
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .filename_pattern import composed
+from .corpus_folder import new_corpus, put_back
 from .find_files import LeftOut, check_names, shorten_name
 from .manifest import ManifestError
 from .speech_layouts import PublishedMixture, libri2mix, librispeech, subfolder, wsj0_2mix
@@ -66,7 +67,8 @@ def _check_option(name: str, value: Any, default: Any) -> None:
 
 def _corpus_name(kind: str, root: str, options: dict) -> str:
     if kind == 'stereo':
-        return shorten_name('-'.join([kind, *re.findall(r'\w+', composed(Path(root).name).lower())]), 100)
+        plain = unicodedata.normalize('NFKD', Path(root).name).encode('ascii', 'ignore').decode().lower()
+        return shorten_name('-'.join([kind, *re.findall(r'\w+', plain)]), 100)
     rate = f'-{options["rate"] // 1000}k' if 'rate' in options else ''
     noise = '-noisy' if options.get('noisy') else ''
     return kind + rate + noise
@@ -141,28 +143,26 @@ def link_corpus(
     corpora: str | Path = 'data/corpora',
     *,
     left_out: LeftOut | None = None,
+    overwrite: bool = False,
     **options,
 ) -> tuple[Link, list]:
     """Check a published corpus and write `corpora/NAME/link.json`; return the link and its mixtures or clips.
 
     `options`: those of the layout; `left_out` records the files that are left out.
-    Raises ManifestError where the link exists, the name of `root` is not UTF-8, and as the layout does.
+    Raises ManifestError where the name of `root` is not UTF-8, and as the layout does; others as `new_corpus` does.
     """
     check_names([Path(root).resolve()])
     link = Link(kind, str(Path(root).resolve()), options)
-    folder = Path(corpora) / link.name
-    if folder.exists():
-        raise ManifestError(
-            f'{folder} exists; remove it to link the corpus again, or, where this is another one, rename its folder'
-        )
-    items = link.items(left_out=left_out)
-    write_json(folder / 'link.json', asdict(link))
+    with new_corpus(link.name, corpora, overwrite, root) as folder:
+        items = link.items(left_out=left_out)
+        write_json(folder / 'link.json', asdict(link))
     return link, items
 
 
 def read_link(folder: str | Path) -> Link | None:
     "Return the link in a corpus' folder, None where there is none. Raises ManifestError for a broken one."
     path = Path(folder) / 'link.json'
+    put_back(folder)
     if not path.is_file():
         return None
     with name_errors(path, 'link the corpus again', ManifestError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .captions import sounding_phrases
+from .corpus_folder import new_corpus
 from .find_files import FolderReader, check_names, find_files, write_left_out
 from .manifest import Clip, ManifestError, write_manifest
 from .splits import split_names
@@ -241,20 +242,23 @@ LISTED_CORPORA = {'music21': music21, 'vggsound': vggsound}
 
 
 def link_video_list(
-    kind: str, root: str | Path, corpora: str | Path = 'data/corpora', skip_bad: bool = False
+    kind: str,
+    root: str | Path,
+    corpora: str | Path = 'data/corpora',
+    skip_bad: bool = False,
+    overwrite: bool = False,
 ) -> tuple[Path, ListedClips]:
     """Write `corpora/KIND/manifest.jsonl` of one of `LISTED_CORPORA` in `root`; return its path and the listed clips.
 
     `skip_bad`: leave out files with names that are not UTF-8.
-    Raises ManifestError where the manifest exists, for other kinds, and as the functions of the corpora do.
+    Raises ManifestError for other kinds, and as the functions of the corpora do; others as `new_corpus` does.
     """
     check_names([Path(root).resolve()])
     if kind not in LISTED_CORPORA:
         raise ManifestError(f'a list of videos is one of {", ".join(LISTED_CORPORA)}; got "{kind}"')
-    path = Path(corpora) / kind / 'manifest.jsonl'
-    if path.exists():
-        raise ManifestError(f'{path.parent} exists; remove it to link the corpus again')
-    listed = LISTED_CORPORA[kind](root, skip_bad=skip_bad)
-    write_left_out(path.parent, listed.reader.left_out)
-    write_json(path.with_name('home.json'), {'home': str(Path(root).resolve())})
-    return write_manifest(path, listed.clips), listed
+    with new_corpus(kind, corpora, overwrite, root) as folder:
+        listed = LISTED_CORPORA[kind](root, skip_bad=skip_bad)
+        write_left_out(folder, listed.reader.left_out)
+        write_json(folder / 'home.json', {'home': str(Path(root).resolve())})
+        write_manifest(folder / 'manifest.jsonl', listed.clips)
+    return Path(corpora) / kind / 'manifest.jsonl', listed

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .asiw import VIDEO_LISTS
+from .corpus_folder import new_corpus, put_back
 from .find_files import FolderReader, LeftOut, check_names
 from .links import check_root
 from .localization_benchmarks import flickr_clips
@@ -54,24 +55,25 @@ def link_videos(
     corpora: str | Path = 'data/corpora',
     skip_bad: bool = False,
     left_out: LeftOut | None = None,
+    overwrite: bool = False,
 ) -> tuple[VideoLink, dict]:
     """Count the videos in a folder and write `corpora/KIND/videos.json`; return the link and the counts.
 
     `skip_bad`: leave out files with names that are not UTF-8. `left_out` records what is left out.
-    Raises ManifestError where the file exists, and as `VideoLink` does.
+    Raises ValueError and InUseError as `new_corpus` does, ManifestError as `VideoLink` does.
     """
     check_names([Path(root).resolve()])
-    link, folder = VideoLink(kind, str(Path(root).resolve())), Path(corpora) / kind
-    if folder.exists():
-        raise ManifestError(f'{folder} exists; remove it to link the corpus again')
-    counts = link.counts(FolderReader(skip_bad, LeftOut() if left_out is None else left_out))
-    write_json(folder / 'videos.json', asdict(link))
+    link = VideoLink(kind, str(Path(root).resolve()))
+    with new_corpus(kind, corpora, overwrite, root) as folder:
+        counts = link.counts(FolderReader(skip_bad, LeftOut() if left_out is None else left_out))
+        write_json(folder / 'videos.json', asdict(link))
     return link, counts
 
 
 def read_video_link(folder: str | Path) -> VideoLink | None:
     "Return the link in a corpus' folder, None where there is none to videos. Raises ManifestError for a broken one."
     path = Path(folder) / 'videos.json'
+    put_back(folder)
     if not path.is_file():
         return None
     with name_errors(path, 'link the corpus again', ManifestError):
