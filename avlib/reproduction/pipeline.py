@@ -20,7 +20,7 @@ from ..corpora.video_links import VideoLink, read_video_link
 from ..io.files import atomic_path, read_jsonl
 from ..io.names import check_name
 from .run import run_lock
-from .stage_inputs import inputs_file
+from .stage_inputs import check_names, inputs_file
 from .stage_table import EXPERIMENT, LABELLED, REPORTS, STAGES, Stage, data, runs
 from ..training.settings import SettingsError, all_experiments, choose, read_params, repository, select_experiments
 
@@ -299,6 +299,7 @@ def main() -> None:
     if len(names) != 2:
         raise SystemExit(f'avlib: got {len(names)} names; expected a profile and a corpus')
     try:
+        check_names(*names)
         with run_lock():
             print(write_pipeline(repository(), *names))
     except (ValueError, OSError) as error:

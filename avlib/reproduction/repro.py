@@ -18,14 +18,13 @@ from pathlib import Path
 
 import yaml
 
-from ..io.names import check_name
 from ..io.parallel import cores
 from .claims import claims_text, read_claims
 from .one_run import only_run
 from .pipeline import EMBEDDED_SPEECH, is_default, report_folder, write_pipeline
 from .run import PARENT, process_identity
 from .schedule import Wave, deal_out, experiment_waves, preparation_waves, report_waves
-from .stage_inputs import write_stage_inputs
+from .stage_inputs import check_names, write_stage_inputs
 from ..training.settings import repository
 
 # %% ../../nbs/reproduction/repro.ipynb #00000004
@@ -166,8 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     options, start = _parse(arguments), time.perf_counter()
     try:
         root = repository()
-        for what, name in (('profile', options.profile), ('corpus', options.corpus)):
-            check_name(name, what)
+        check_names(options.profile, options.corpus)
         with only_run(root):
             conclusion = _run_and_conclude(root, options)
     except (ValueError, OSError) as error:

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['NO_RESULT', 'notebook_code', 'stage_files', 'stage_code_hash', 'short_hash', 'prepared_name', 'stage_inputs',
-           'inputs_file', 'write_stage_inputs', 'main']
+           'inputs_file', 'check_names', 'write_stage_inputs', 'main']
 
 # %% ../../nbs/reproduction/stage_inputs.ipynb #00000002
 import argparse
@@ -90,13 +90,19 @@ def inputs_file(corpus: str, profile: str) -> str:
     return f'runs/{corpus}/{profile}/inputs.json'
 
 
+def check_names(profile: str, *corpora: str) -> None:
+    "Check the names of a profile and of corpora. Raises ValueError for a bad one."
+    check_name(profile, 'profile')
+    for corpus in corpora:
+        check_name(corpus, 'corpus')
+
+
 def write_stage_inputs(root: Path, profile: str, corpus: str, labelled_corpus: str) -> Path:
     """Write the file of hashes of a pipeline where it has changed; return its path.
 
     Raises ValueError for a bad name of the profile or a corpus.
     """
-    for what, name in (('profile', profile), ('corpus', corpus), ('corpus', labelled_corpus)):
-        check_name(name, what)
+    check_names(profile, corpus, labelled_corpus)
     path, hashes = root / inputs_file(corpus, profile), stage_inputs(root, profile, corpus, labelled_corpus)
     return path if path.is_file() and read_json(path) == hashes else write_json(path, hashes)
 
@@ -107,9 +113,11 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ('profile', 'corpus', 'labelled-corpus'):
         parser.add_argument(f'--{name}', required=True)
     options = parser.parse_args(arguments)
+    names = (options.profile, options.corpus, options.labelled_corpus)
     try:
+        check_names(*names)
         with run_lock():
-            write_stage_inputs(repository(), options.profile, options.corpus, options.labelled_corpus)
+            write_stage_inputs(repository(), *names)
     except (ValueError, OSError) as error:
         raise SystemExit(f'avlib: {error}') from error
 
