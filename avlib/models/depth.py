@@ -38,10 +38,12 @@ class MonocularDepth:
         except ImportError as error:
             raise ImportError("depth networks need transformers: pip install 'avlib[depth]'") from error
         try:
-            self.network = AutoModelForDepthEstimation.from_pretrained(
-                Path(folder), local_files_only=True, use_safetensors=True
+            self.network = AutoModelForDepthEstimation.from_pretrained(  # nosec B615 # downloads nothing
+                Path(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
-            self.processor = AutoImageProcessor.from_pretrained(Path(folder), local_files_only=True)
+            self.processor = AutoImageProcessor.from_pretrained(  # nosec B615 # downloads nothing
+                Path(folder), local_files_only=True, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f'{folder}: holds no depth network of transformers ({" ".join(str(error).split())[:80]} …); '
