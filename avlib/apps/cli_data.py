@@ -65,7 +65,9 @@ def check(
     from avlib.corpora.corpus_check import check_corpus
     from avlib.corpora.find_files import LeftOut
     from avlib.corpora.links import read_link
+    from avlib.io.names import check_name
 
+    check_name(name, 'corpus')
     link, left_out = read_link(root / name), LeftOut()
     typer.echo(_count_items(link, link.items(left_out=left_out)) if link else check_corpus(name, root))
     _echo_left_out(left_out)
@@ -138,6 +140,7 @@ def link(
     noisy: Annotated[bool, typer.Option('--noisy', help='The noisy mixtures of libri2mix.')] = False,
     train: TrainSubsets = None,
     skip_bad: SkipBad = False,
+    overwrite: Overwrite = False,
     root: Root = CORPORA,
 ) -> None:
     """Use a corpus from where it lies on disk, without copying.
@@ -151,30 +154,31 @@ def link(
     settings = {'rate': rate or DEFAULT_RATES.get(kind), 'mode': mode, 'noisy': noisy, 'train': subsets}
     options = {name: value for name, value in settings.items() if value}
     if kind in LISTED_CORPORA:
-        typer.echo(_link_video_list(kind, folder, root, options, skip_bad))
+        typer.echo(_link_video_list(kind, folder, root, options, skip_bad, overwrite))
     elif kind in CORPUS_PAPERS:
-        typer.echo(_link_videos(kind, folder, root, options, skip_bad))
+        typer.echo(_link_videos(kind, folder, root, options, skip_bad, overwrite))
     else:
-        typer.echo(_link_layout(kind, folder, root, {**options, 'skip_bad': True} if skip_bad else options))
+        options = {**options, 'skip_bad': True} if skip_bad else options
+        typer.echo(_link_layout(kind, folder, root, options, overwrite))
 
 # %% ../../nbs/apps/cli_data.ipynb #0000000a
-def _link_layout(kind, folder, root, options) -> str:
+def _link_layout(kind, folder, root, options, overwrite) -> str:
     from avlib.corpora.find_files import LeftOut
     from avlib.corpora.links import link_corpus
 
     left_out = LeftOut()
-    link, items = link_corpus(kind, folder, root, left_out=left_out, **options)
+    link, items = link_corpus(kind, folder, root, left_out=left_out, overwrite=overwrite, **options)
     _echo_left_out(left_out)
     profile = 'paper' if link.has_sources else 'small'
     return f'{_count_items(link, items)}; next: make repro PROFILE={profile} CORPUS={link.name}'
 
 
-def _link_video_list(kind, folder, root, options, skip_bad) -> str:
+def _link_video_list(kind, folder, root, options, skip_bad, overwrite) -> str:
     "Link a list of videos; report the entries without a usable file."
     from avlib.corpora.video_corpora import link_video_list
 
     _check_no_options(kind, options)
-    path, found = link_video_list(kind, folder, root, skip_bad)
+    path, found = link_video_list(kind, folder, root, skip_bad, overwrite)
     for names, problem in ((found.missing, 'listed, but missing'), (found.damaged, 'not usable')):
         if names:
             more = ' …' if len(names) > 3 else ''
@@ -185,14 +189,14 @@ def _link_video_list(kind, folder, root, options, skip_bad) -> str:
     return f'{path}: {clips}; next: make repro PROFILE=small CORPUS={kind}'
 
 # %% ../../nbs/apps/cli_data.ipynb #d8a44587
-def _link_videos(kind, folder, root, options, skip_bad) -> str:
+def _link_videos(kind, folder, root, options, skip_bad, overwrite) -> str:
     "Link videos that one paper takes."
     from avlib.corpora.find_files import LeftOut
     from avlib.corpora.video_links import link_videos
 
     _check_no_options(kind, options)
     left_out = LeftOut()
-    link, counts = link_videos(kind, folder, root, skip_bad, left_out)
+    link, counts = link_videos(kind, folder, root, skip_bad, left_out, overwrite)
     _echo_left_out(left_out)
     splits = ', '.join(f'{count} for {split}' for split, count in counts.items())
     return f'{kind}: {splits}, for {link.paper} in {link.root}; next: make repro PROFILE=paper CORPUS={kind}'

@@ -4,12 +4,11 @@
 __all__ = ['write_digit_corpus', 'add_digits']
 
 # %% ../../nbs/synthesis/spoken_digits.ipynb #00000002
-import shutil
 from pathlib import Path
 
 from ..io.audio import write_audio
 from .handwritten_digits import DIGITS
-from ..corpora.folder import corpus_folder, hidden_folder, replace_folder
+from ..corpora.corpus_folder import new_corpus
 from ..corpora.manifest import Clip, write_manifest
 from .speech import VOICES_PER_SPLIT, speak, split_voices
 
@@ -34,16 +33,11 @@ def write_digit_corpus(folder: str | Path, rate: int, voices: dict[str, int] = V
 def add_digits(name: str, root: str | Path = 'data/corpora', rate: int = 8000, overwrite: bool = False) -> Path:
     """Make the corpus `root`/`name`; return its manifest's path. The folder appears only when it is complete.
 
-    Raises ValueError for an invalid name and for one that exists, unless `overwrite`.
+    Raises ValueError and InUseError as `new_corpus` does.
     """
-    target = corpus_folder(name, root, overwrite)
-    partial, old = hidden_folder(target, 'partial'), hidden_folder(target, 'old')
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    write_digit_corpus(partial, rate)
-    replace_folder(partial, target, old)
-    shutil.rmtree(old, ignore_errors=True)
-    return target / 'manifest.jsonl'
+    with new_corpus(name, root, overwrite) as partial:
+        write_digit_corpus(partial, rate)
+    return Path(root) / name / 'manifest.jsonl'
 
 
 def _write_clip(folder, digit, voice, split, rate):
