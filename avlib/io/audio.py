@@ -19,6 +19,7 @@ from .audio_headers import WAV_LIMIT, riff_header
 from .audio_opening import Sound, open_audio
 from .audio_pieces import AudioError, printable
 from .files import atomic_path
+from .limits import over_limit
 from ..dsp.resample import resample
 
 # %% ../../nbs/io/audio.ipynb #00000005
@@ -56,8 +57,8 @@ def read_audio(
 
     `start`, `frames`: the section to read, in frames of the file (-1: to its end).
     `rate`: resample to this rate. `mono`: average the channels into one, with a warning where they cancel.
-    Raises AudioError where the file is missing, empty, truncated or not audio, has NaN or infinite samples, or is
-    shorter than the section.
+    Raises AudioError where the file is missing, empty, truncated or not audio, has NaN or infinite samples, is shorter
+    than the section, or is beyond one of the `Limits`.
     """
     if rate is not None:
         _check_rate(path, rate)
@@ -67,9 +68,9 @@ def read_audio(
             raise AudioError(
                 f'{path}: has {sound.frames} frames; got a section of {count} from {start}; choose one within'
             )
-        signal, native = _decode(path, sound, count, start), sound.rate
-    if mono:
-        signal = mix_to_mono(signal, path)
+        native, kept = sound.rate, 1 if mono else sound.channels
+        _check_size(path, kept * count * max(1, (rate or native) / native))
+        signal = (_decode_mono if mono else _decode)(path, sound, count, start)
     if rate is None or rate == native:
         return signal, native
     return _resample(path, signal, native, int(rate)), int(rate)
@@ -98,6 +99,23 @@ def _decode(path: str | Path, sound: Sound, count: int, skip: int = 0) -> torch.
         raise AudioError(f'{path}: is truncated ({signal.shape[1]} of {count} frames decode); copy or record it again')
     _check_finite(path, signal)
     return signal
+
+
+def _decode_mono(path: str | Path, sound: Sound, count: int, skip: int, block: int = 2**20) -> torch.Tensor:
+    "Read the mean `[1, time]` of the channels, in little more memory than it takes."
+    mono, power = torch.empty(1, count), 0.0
+    for first in range(0, count, block):
+        part = _decode(path, sound, min(block, count - first), 0 if first else skip)
+        power += _power(part) * part.numel()
+        mono[:, first : first + block] = part.mean(0, keepdim=True)
+    if sound.channels > 1 and channels_cancel(_power(mono), power / (sound.channels**2 * count)):
+        warnings.warn(cancel_warning(path), stacklevel=3)
+    return mono
+
+
+def _check_size(path: str | Path, samples: float) -> None:
+    if text := over_limit('samples', samples):
+        raise AudioError(f'{path}: {text}; or read it in blocks')
 
 
 def _check_finite(path: str | Path, signal: torch.Tensor) -> None:
@@ -189,9 +207,15 @@ def _open_output(path: Path, rate: int, channels: int, bits: int) -> Iterator[sf
         with open(temporary, 'wb') as raw:
             options = {'subtype': subtype, 'format': container, 'closefd': False}
             with sf.SoundFile(raw.fileno(), 'w', rate, channels, **options) as file:
+                _leave_out_peaks(file)
                 yield file
         if container == 'WAV' and temporary.stat().st_size > WAV_LIMIT:
             _write_rf64_header(temporary)
+
+
+def _leave_out_peaks(file: sf.SoundFile, add_peak_chunk: int = 0x1050) -> None:
+    "Leave out the chunk PEAK, in which libsndfile keeps the time of writing."
+    sf._snd.sf_command(file._file, add_peak_chunk, sf._ffi.NULL, 0)  # soundfile has no name for this command
 
 
 def _write_rf64_header(path: Path) -> None:

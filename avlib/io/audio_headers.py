@@ -117,13 +117,13 @@ def riff_header(chunks: bytes, size: int, order: str = '<', limit: int = WAV_LIM
 def _read_riff(view: bytes | mmap, base: int) -> Layout | None:
     form = RIFX if view[base : base + 4] == b'RIFX' else RIFF
     found: dict[bytes, bytes] = {}
-    kept = b''
+    kept: list[bytes] = []  # joined once: a file may hold 100,000 chunks
     for name, start, size in _chunks(view, base, 12, form):
         if name == b'data':
-            return _riff_layout(view, base, form, found, kept, start, size) if b'fmt ' in found else None
+            return _riff_layout(view, base, form, found, b''.join(kept), start, size) if b'fmt ' in found else None
         found[name] = bytes(view[start : start + min(size, 64)])
         if name != b'ds64':
-            kept += bytes(view[start - form.head : start + size]) + b'\0' * (size % 2)
+            kept.append(bytes(view[start - form.head : start + size]) + b'\0' * (size % 2))
     return None
 
 

@@ -18,10 +18,13 @@ CHUNK_NAMES = re.compile(
 TAIL = 2**20  # bytes at the end of a file that are searched for chunks
 
 
-def _are_chunks(view: bytes | mmap, place: int, stop: int, form: ChunkForm) -> bool:
-    "Return whether a sequence of chunks goes from `place` exactly to `stop`."
-    first = place
+def _are_chunks(view: bytes | mmap, place: int, stop: int, form: ChunkForm, tried: set[int] | None = None) -> bool:
+    "Return whether a sequence of chunks goes from `place` exactly to `stop`; `tried`: places from which none does."
+    first, tried = place, set[int]() if tried is None else tried
     while place + form.head <= stop:
+        if place in tried:
+            return False
+        tried.add(place)
         size = int.from_bytes(view[place + form.name : place + form.head], 'little' if '<' in form.size else 'big')
         if not re.fullmatch(rb'[ -~]{4}', view[place : place + 4]) or size < form.counted:
             return False
@@ -37,9 +40,9 @@ def _samples_end(view: bytes | mmap, layout: Layout) -> int:
     stop = len(view)
     if view[stop - 128 : stop - 125] == b'TAG' and stop - 128 >= layout.start:
         stop -= 128
-    first = max(layout.start, stop - TAIL)
+    first, tried = max(layout.start, stop - TAIL), set[int]()
     for match in CHUNK_NAMES.finditer(view[first:stop]):
-        if layout.form and _are_chunks(view, first + match.start(), stop, layout.form):
+        if layout.form and _are_chunks(view, first + match.start(), stop, layout.form, tried):
             return first + match.start()
     return stop
 
@@ -67,27 +70,40 @@ def _is_trailer(view: bytes | mmap, place: int, form: ChunkForm | None) -> bool:
 def container_pieces(view: bytes | mmap, base: int = 0) -> tuple[list[Piece], list[str]] | None:
     """Return pieces of the container at byte `base` with headers that fit the file, and remarks on what didn't fit.
 
+    Containers that follow it directly are included.
     Returns None where the file is no container with a size. Raises TruncatedError where samples are missing.
     """
+    found = _one_container(view, base)
+    if found is None:
+        return None
+    pieces, remarks, following = found
+    while following is not None:
+        other = [], [f'goes on after byte {following} with other data'], None
+        more, remarks, following = _one_container(view, following) or other
+        pieces += more
+    return pieces, remarks
+
+
+def _one_container(view: bytes | mmap, base: int) -> tuple[list[Piece], list[str], int | None] | None:
+    "Return the pieces of the container at byte `base`, remarks, and the place of one that follows it directly."
     layout = read_layout(view, base)
     if layout is None or not layout.block:
         return None
     if layout.size is None:
-        return [_piece(layout, _samples_end(view, layout))], []
+        return [_piece(layout, _samples_end(view, layout))], [], None
     after = layout.start + layout.size
     if after > len(view):
-        return _mend_long_claim(view, base, layout, layout.size)
+        return *_mend_long_claim(view, base, layout, layout.size), None
     rest, place = _rest(view, base, layout, after)
     if rest == 'file':
-        pieces, remarks = container_pieces(view, place) or ([], [f'goes on after byte {place} with other data'])
-        return [_piece(layout, after), *pieces], remarks
+        return [_piece(layout, after)], [], place
     if rest == 'samples':
-        return _mend_short_claim(view, layout)
+        return *_mend_short_claim(view, layout), None
     more = [f'goes on after byte {place} with more samples, which are left out']
     more = more if view[place : place + 4] == b'data' else []
     if base or more or _is_misread(view, layout, rest):
-        return [_piece(layout, after)], more
-    return [Piece(((0, len(view)),), b'', layout.frames, layout.slack)], []
+        return [_piece(layout, after)], more, None
+    return [Piece(((0, len(view)),), b'', layout.frames, layout.slack)], [], None
 
 
 def _is_misread(view: bytes | mmap, layout: Layout, rest: str) -> bool:

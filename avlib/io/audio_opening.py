@@ -17,6 +17,7 @@ import soundfile as sf
 from .audio_lengths import container_pieces
 from .audio_pieces import AudioError, Piece, PieceFile, TruncatedError, printable
 from .audio_streams import flac_pieces, ogg_pieces
+from .limits import first_over_limit
 from .mp3_frames import is_mp3, is_mp3_dump, mp3_pieces, tags_end
 
 # %% ../../nbs/io/audio_opening.ipynb #16be7ae3
@@ -90,8 +91,8 @@ def _seek(file: sf.SoundFile, place: int, block: int = 2**16) -> None:
 def open_audio(path: str | Path) -> Iterator[Sound]:
     """Open a sound file for reading, and compare its headers with its content.
 
-    Warns where a header is wrong about its file. Raises AudioError where the file is missing, empty, truncated or not
-    audio.
+    Warns where a header is wrong about its file. Raises AudioError where the file is missing, empty, truncated, not
+    audio, or beyond one of the `Limits`.
     """
     path = Path(path)
     _check_exists(path)
@@ -100,6 +101,7 @@ def open_audio(path: str | Path) -> Iterator[Sound]:
         pieces, remarks = _find_pieces(path, file)
         for remark in remarks:
             warnings.warn(printable(f'{path}: {remark}'), stacklevel=4)
+        _check_limits(path, parts=len(pieces))
         files = [stack.enter_context(_open_piece(path, file, piece)) for piece in pieces]
         sound = Sound(files, pieces)
         _check_sound(path, sound)
@@ -160,6 +162,8 @@ def _check_sound(path: Path, sound: Sound) -> None:
         raise AudioError(f'{path}: holds no samples; copy or record it again')
     if sound.frames > 2**48:
         raise AudioError(f'{path}: its header has no length; convert it to WAV or FLAC')
+    rates = {'rate': sound.rate, 'lowest_rate': sound.rate, 'flow': sound.rate * sound.channels}
+    _check_limits(path, channels=sound.channels, **rates, hours=sound.frames / max(sound.rate, 1) / 3600)
     seconds = 0.0
     for file, length in zip(sound.files, sound.lengths, strict=True):
         if (file.samplerate, file.channels) != (sound.rate, sound.channels):
@@ -168,3 +172,8 @@ def _check_sound(path: Path, sound: Sound) -> None:
                 f'in place of {sound.rate} Hz and {sound.channels}; convert it to WAV or FLAC'
             )
         seconds += length / file.samplerate
+
+
+def _check_limits(path: Path, **found: float) -> None:
+    if text := first_over_limit(**found):
+        raise AudioError(f'{path}: {text}')
