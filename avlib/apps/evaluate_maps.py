@@ -7,7 +7,7 @@ __all__ = ['FRAME_SIZE', 'map_name', 'read_map', 'predict_pixels', 'check_map_na
 # %% ../../nbs/apps/evaluate_maps.ipynb #00000002
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..corpora.find_files import find_files
 from ..corpora.manifest import ManifestError
 from ..datasets.negatives import read_negatives
+from ..io.array_files import read_npy
 from ..corpora.localization_benchmarks import read_benchmark
 from avlib.metrics.localization import (
     SIZES,
@@ -48,11 +49,9 @@ def read_map(path: str | Path) -> torch.Tensor:
     Raises ManifestError, which names the file, where it is incomplete, has another shape, or holds NaN or infinity.
     """
     try:
-        values: Any = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ManifestError(f'{path}: is no whole NumPy array ({error}); save the map by numpy.save') from error
-    if not isinstance(values, np.ndarray):
-        raise ManifestError(f'{path}: holds several arrays; expected one map [height, width]; save it by numpy.save')
+        values = read_npy(path)
+    except (ValueError, OSError) as error:
+        raise ManifestError(str(error)) from error
     if values.ndim != 2 or not values.size or values.dtype.kind not in 'bfiu':
         raise ManifestError(
             f'{path}: shape {list(values.shape)} of {values.dtype}; expected a map [height, width] of numbers'

@@ -140,7 +140,7 @@ def read_answers(path: str | Path) -> list[dict]:
     "Read the answers in a file. Raises ValueError, which names the file, where it is missing or holds something else."
     if not Path(path).is_file():
         raise ValueError(f'{path}: there are no answers yet; collect them by nbs/tutorials/study.ipynb')
-    rows = read_jsonl(path)
+    rows = read_jsonl(path, dict)
     for number, row in enumerate(rows, 1):
         if not {'listener', 'question', 'kind', 'answer'} <= set(row):
             raise ValueError(f'{path}, line {number}: is no answer of a listening study; give another file')

@@ -4,8 +4,7 @@
 __all__ = ['VIDEO_LISTS', 'WINDOW_FRAMES', 'asiw_videos', 'ave_videos', 'video_folder', 'read_video_objects']
 
 # %% ../../nbs/corpora/asiw.ipynb #00000002
-import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ import numpy as np
 
 from .manifest import ManifestError
 from ..io.files import read_json
-from ..io.plain_pickle import PickleError, read_plain_pickle
+from ..io.plain_pickle import read_plain_pickle
+from ..io.text_files import read_table, read_text, show
 
 # %% ../../nbs/corpora/asiw.ipynb #00000005
-def _read_published(path: Path) -> Any:
-    "Return the content of a published pickle; raise ManifestError, which names the file, where it can't be used."
+def _read_published(path: Path, read: Callable[[Path], Any] = read_plain_pickle) -> Any:
+    "Return the content of a published file; raise ManifestError, which names the file, where it can't be used."
     try:
-        return read_plain_pickle(path)
-    except PickleError as error:
+        return read(path)
+    except (ValueError, OSError) as error:
         raise ManifestError(str(error)) from error
 
 # %% ../../nbs/corpora/asiw.ipynb #00000008
@@ -63,7 +63,7 @@ def _ave_split(root: Path, name: str) -> dict[str, str]:
     path = root / name
     if not path.is_file():
         raise ManifestError(f'{root}: holds no {name}; put the published list there')
-    rows = [line.split('&') for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    rows = [line.split('&') for line in _read_published(path, read_text).splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
         if len(row) < 2:
             raise ManifestError(f'{path}, line {number}: should be CLASS&VIDEO&…; copy it again')
@@ -77,7 +77,14 @@ WINDOW_FRAMES = 8  # frames in a window of one second
 
 
 def video_folder(root: str | Path, part: str, video: str) -> Path | None:
-    "Return the folder of a part of a video, in any split; None where there is none."
+    """Return the folder of a part of a video, in any split; None where there is none.
+
+    Raises ManifestError for a video whose name is a path or can't be printed.
+    """
+    if not video.isprintable() or '/' in video or video in ('', '.', '..') or len(video.encode()) > 200:
+        raise ManifestError(
+            f'{root}: no folder can have the name of the video {show(video)}; correct the list of videos'
+        )
     folders = (Path(root) / part / mode / video for mode in ('train', 'val', 'test'))
     return next((folder for folder in folders if folder.is_dir()), None)
 
@@ -106,10 +113,9 @@ def read_video_objects(root: str | Path, video: str, label: str | None = None) -
         ArithmeticError,
         RuntimeError,
         OSError,
-        csv.Error,
     ) as error:
         raise ManifestError(
-            f'{motion}: files of this video do not fit each other ({error!r}); copy them again'
+            f'{motion}: files of this video do not fit each other ({show(error)}); copy them again'
         ) from error
 
 # %% ../../nbs/corpora/asiw.ipynb #0000000e
@@ -117,7 +123,7 @@ def _object_rows(video: str, label: str | None, frames: Path, motion: Path) -> l
     chamfer = _read_published(motion / 'Chamfer_Info.pickle')
     displacements = _read_published(motion / 'Comb_RAFTFlow_Displacement_Vectors_New.pickle')
     classes = {} if label else _read_classes(frames / 'Vision_Text_Labels.csv')
-    images = read_json(frames / 'Image_info_20obj.json')
+    images = _read_published(frames / 'Image_info_20obj.json', read_json)
     places = {row['image']: (index, row['objects']) for index, row in enumerate(images)}
     distances = _symmetric_distances(chamfer['dist_mat'])
     rows: list[dict] = []
@@ -141,9 +147,7 @@ def _object_rows(video: str, label: str | None, frames: Path, motion: Path) -> l
 # %% ../../nbs/corpora/asiw.ipynb #0000000f
 def _read_classes(path: Path) -> dict[str, str]:
     "Return the class of each object; the first one, where an object is listed twice."
-    with open(path, newline='', encoding='utf-8') as file:
-        rows = [row for row in csv.reader(file) if row]
-    return {row[1]: f'class {int(row[0]):02d}' for row in reversed(rows)}
+    return {row[1]: f'class {int(row[0]):02d}' for _, row in reversed(_read_published(path, read_table))}
 
 
 def _symmetric_distances(matrix: Any) -> np.ndarray:

@@ -5,12 +5,11 @@ __all__ = ['COLUMNS', 'LISTED_CORPORA', 'sounds_by_name', 'clips_on_disk', 'List
            'audiocaps', 'link_video_list']
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000002
-import csv
-import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .captions import sounding_phrases
 from .corpus_folder import new_corpus
@@ -18,8 +17,9 @@ from .find_files import FolderReader, check_names, find_files, write_left_out
 from .manifest import Clip, ManifestError, write_manifest
 from .splits import split_names
 from ..io.audio import AUDIO_SUFFIXES, audio_info
-from ..io.files import write_json
+from ..io.files import name_errors, read_json, write_json
 from ..io.pictures import IMAGE_SUFFIXES
+from ..io.text_files import read_records, read_table, show
 from ..io.video import VIDEO_SUFFIXES
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000005
@@ -74,13 +74,10 @@ def _find_list(root: str | Path, *names: str) -> Path:
     raise ManifestError(f'{root}: holds no {" or ".join(names)}; put the published list there')
 
 
-def _read_table(path: Path) -> list[list[str]]:
-    "Return the rows of a CSV file. Raises ManifestError, which names the file, for one that can't be read."
-    try:
-        with open(path, newline='', encoding='utf-8-sig') as file:
-            return [row for row in csv.reader(file) if row]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ManifestError(f'{path}: is no list in UTF-8 ({error}); copy it again') from error
+def _read_list(path: Path, read: Callable[[Path], Any]) -> Any:
+    "Return what `read(path)` does. Raises ManifestError, which names the file, for one that can't be read."
+    with name_errors(path, 'copy it again', ManifestError):
+        return read(path)
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000017
 @dataclass
@@ -157,13 +154,13 @@ def music21(root: str | Path, seed: int = 0, skip_bad: bool = False) -> ListedCl
 
 def _read_instruments(path: Path) -> dict[str, list[str]]:
     "Return the names of videos by instrument."
-    try:
-        videos = dict(json.loads(path.read_text(encoding='utf-8-sig'))['videos'])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f'{path}: is not the list of videos by instrument ({error!r}); copy it again') from error
+    videos = _read_list(path, read_json)
+    videos = videos.get('videos') if isinstance(videos, dict) else None
+    if not isinstance(videos, dict):
+        raise ManifestError(f'{path}: is not the list of videos by instrument (has no object "videos"); copy it again')
     for label, names in videos.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ManifestError(f'{path}: is not the list of videos by instrument (see "{label}"); copy it again')
+            raise ManifestError(f'{path}: is not the list of videos by instrument (see {show(label)}); copy it again')
     return videos
 
 # %% ../../nbs/corpora/video_corpora.ipynb #0000000b
@@ -173,13 +170,13 @@ def vggsound_list(root: str | Path) -> list[tuple[str, str, str]]:
     A clip is named `VIDEO_START`, the start with six digits. Raises ManifestError where the list is missing or broken.
     """
     path = _find_list(root, 'vggsound.csv')
-    rows = _read_table(path)
-    for number, row in enumerate(rows, 1):
+    rows = _read_list(path, read_table)
+    for number, row in rows:
         if len(row) != 4 or not row[1].isdecimal() or row[3] not in ('train', 'test'):
             raise ManifestError(
-                f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {",".join(row)}'
+                f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {show(",".join(row))}'
             )
-    return [(f'{video}_{int(start):06d}', label, split) for video, start, label, split in rows]
+    return [(f'{video}_{int(start):06d}', label, split) for _, (video, start, label, split) in rows]
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000019
 def vggsound(root: str | Path, seed: int = 0, skip_bad: bool = False) -> ListedClips:
@@ -230,12 +227,7 @@ def audiocaps(root: str | Path) -> ListedClips:
 
 
 def _read_captions(path: Path) -> Iterable[dict]:
-    head, *lines = _read_table(path) or [[]]
-    for number, line in enumerate(lines, 2):
-        row = dict(zip(head, line, strict=False))  # a line may be too short
-        if missing := sorted(column for column in COLUMNS if not row.get(column)):
-            raise ManifestError(f'{path}, line {number}: lacks {", ".join(missing)}; copy the list again')
-        yield row
+    return [row for _, row in _read_list(path, lambda path: list(read_records(path, COLUMNS)))]
 
 # %% ../../nbs/corpora/video_corpora.ipynb #00000012
 LISTED_CORPORA = {'music21': music21, 'vggsound': vggsound}

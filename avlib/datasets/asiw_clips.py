@@ -14,8 +14,8 @@ from ..corpora.asiw import VIDEO_LISTS, read_video_objects, video_folder
 from ..corpora.manifest import ManifestError
 from .moving_clips import draw_pairs
 from ..dsp.mixing import level_db
-from ..io.files import read_json, read_jsonl, write_json, write_jsonl
-from ..io.optional_packages import require
+from ..io.array_files import open_dataset
+from ..io.files import name_errors, read_json, read_jsonl, write_json, write_jsonl
 from ..io.video import MediaError, video_sound
 from ..synthesis.motion import STILL_THRESHOLDS, direction_class
 
@@ -114,13 +114,12 @@ class AsiwClips(Dataset):
     """
 
     def __init__(self, folder: str | Path, split: str, card: dict, classes: int = 10):
-        self.root, self.card, self.rows = Path(card['published']), card, read_jsonl(Path(folder) / f'{split}.jsonl')
-        self.labels = torch.tensor([card['labels'].index(row['label']) + 1 for row in self.rows])
-        self.displacements, self.still = (
-            torch.tensor([row['displacement'] for row in self.rows]),
-            list(STILL_THRESHOLDS),
-        )
-        self.directions = direction_class(self.displacements, classes, self.still)
+        path, self.card, self.still = Path(folder) / f'{split}.jsonl', card, list(STILL_THRESHOLDS)
+        with name_errors(path, 'prepare the corpus again'):
+            self.root, self.rows = Path(card['published']), read_jsonl(path, dict)
+            self.labels = torch.tensor([card['labels'].index(row['label']) + 1 for row in self.rows])
+            self.displacements = torch.tensor([row['displacement'] for row in self.rows])
+            self.directions = direction_class(self.displacements, classes, self.still)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -140,17 +139,14 @@ class AsiwClips(Dataset):
 # %% ../../nbs/datasets/asiw_clips.ipynb #00000012
 def read_features(root: str | Path, row: dict) -> torch.Tensor:
     "Return the features `[N, D]` of the nodes of a row. Raises MediaError where they can't be read."
-    h5py = require('h5py', 'vision')
     folder = video_folder(root, 'Extracted_Frames', row['video'])
     path = Path(folder or root) / 'Image_feature_20obj.h5'
     try:
-        with h5py.File(path) as file:
-            features = [torch.from_numpy(file['features'][frame, place]) for frame, place in row['nodes']]
-    except (OSError, KeyError, IndexError, ValueError) as error:
-        raise MediaError(
-            f'{path}: holds no features of frame and object {row["nodes"]} ({error}); copy it again'
-        ) from error
-    return torch.stack(features).float()
+        with open_dataset(path, 'features', 3) as features:
+            nodes = [torch.from_numpy(features[frame, place].astype('float32')) for frame, place in row['nodes']]
+    except (OSError, ValueError) as error:
+        raise MediaError(str(error)) from error
+    return torch.stack(nodes)
 
 
 def _padded_features(features: torch.Tensor, nodes: int) -> torch.Tensor:

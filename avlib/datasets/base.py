@@ -12,7 +12,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ..corpora.manifest import ManifestError
-from ..io.files import read_json
+from ..io.files import name_errors, read_json
+from ..io.text_files import show
 
 # %% ../../nbs/datasets/base.ipynb #00000005
 @dataclass(frozen=True)
@@ -27,12 +28,17 @@ class PreparedFolder:
         path = self.folder / 'card.json'
         if not path.is_file():
             raise ManifestError(f'{path}: there is no such card; prepare the corpus first')
-        return read_json(path)
+        with name_errors(path, 'prepare the corpus again', ManifestError):
+            return read_json(path, dict)
 
     @property
     def rate(self) -> int:
-        "The sample rate in Hz."
-        return self.card['rate']
+        "The sample rate in Hz. Raises ManifestError where the card has none."
+        rate = self.card.get('rate')
+        if type(rate) is not int or rate < 1:
+            path = self.folder / 'card.json'
+            raise ManifestError(f'{path}: "rate" should be a whole number of Hz; got {show(rate)}; prepare it again')
+        return rate
 
 # %% ../../nbs/datasets/base.ipynb #00000010
 class DrawnExamples(Dataset):
@@ -100,3 +106,8 @@ class PreparedData(DrawnExamples, FolderFormat):
     def domains(prepared) -> list[str]:
         "Return the domains that have frozen test examples."
         return []
+
+    @staticmethod
+    def can_score(prepared, split: str) -> bool:
+        "Return whether the frozen examples of a split have what scores compare with; by default they do."
+        return True

@@ -4,7 +4,6 @@
 __all__ = ['Negative', 'negative_kind', 'read_negatives', 'draw_negatives']
 
 # %% ../../nbs/datasets/negatives.ipynb #00000002
-import csv
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..corpora.manifest import ManifestError
+from ..io.text_files import read_records
 
 # %% ../../nbs/datasets/negatives.ipynb #00000005
 class Negative(NamedTuple):
@@ -41,9 +41,7 @@ def read_negatives(path: str | Path, classes: dict | None = None) -> list[Negati
     Raises ManifestError for a file that is missing or has no negatives, and for a row that is incomplete or repeated.
     """
     negatives: dict[tuple[str, str], Negative] = {}
-    for line, row in enumerate(_read_rows(path), 2):
-        if not all(row.get(name) for name in ('video', 'audio', 'label')):
-            raise ManifestError(f'{path}, line {line}: should have video, audio and label; copy the list again')
+    for line, row in _read_rows(path):
         if row['label'] != 'non-sounding':
             continue
         pair = row['video'], row['audio']
@@ -59,10 +57,9 @@ def _read_rows(path):
     if not Path(path).is_file():
         raise ManifestError(f'{path}: the list of negatives does not exist; copy it there')
     try:
-        with open(path, newline='', encoding='utf-8-sig') as file:
-            return list(csv.DictReader(file))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ManifestError(f'{path}: not a table in UTF-8 ({error}); copy the list again') from error
+        return list(read_records(path, ('video', 'audio', 'label')))
+    except ValueError as error:
+        raise ManifestError(str(error)) from error
 
 # %% ../../nbs/datasets/negatives.ipynb #00000008
 def draw_negatives(classes: dict, count: int, hard_fraction: float = 0.25, seed: int = 0) -> list[Negative]:
