@@ -7,6 +7,7 @@ __all__ = ['WEIGHTS', 'co_separation_loss', 'orthogonality_loss', 'SpectrogramCl
 
 # %% ../../nbs/methods/asmp.ipynb #00000002
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -102,9 +103,9 @@ class SceneGraphSettings:
     n_fft: int = 1022
     hop: int = 256
     rows: int = 256
-    visual: dict | None = None
-    graph: dict = field(default_factory=dict)
-    unet: dict = field(default_factory=dict)
+    visual: Annotated[dict, ResNet18] | None = None
+    graph: Annotated[dict, SceneGraph] = field(default_factory=dict)
+    unet: Annotated[dict, SeparatorUNet] = field(default_factory=dict)
     graph_learning_rate_scale: float = 0.1
     use_scene_graph: bool = True
     use_distances: bool = True
@@ -196,10 +197,10 @@ class AsmpSettings(SceneGraphSettings):
     shift_frames: int = 42
     linear_frequency: bool = False
     log_floor: float = 1e-10
-    class_head: dict = field(default_factory=dict)
-    direction_head: dict = field(default_factory=dict)
+    class_head: Annotated[dict, ResNet18] = field(default_factory=dict)
+    direction_head: Annotated[dict, ResNet18] = field(default_factory=dict)
     direction_hidden: int = 512
-    weights: dict = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.directions not in DIRECTIONS:

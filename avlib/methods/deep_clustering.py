@@ -6,6 +6,7 @@ __all__ = ['MIN_MAGNITUDE', 'SPREAD_DB', 'weighted_dc_loss', 'magnitude_weight',
 
 # %% ../../nbs/methods/deep_clustering.ipynb #00000002
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -80,7 +81,7 @@ class DeepClusteringSettings:
     hop: int = 64
     floor_db: float = 40.0
     seed: int = 0
-    network: dict = field(default_factory=dict)
+    network: Annotated[dict, DeepClusteringNet] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.sources < 2:

@@ -8,6 +8,7 @@ __all__ = ['SEARCHES', 'thresholded_snr', 'energy', 'zero_source_loss', 'pair_lo
 # %% ../../nbs/methods/mixit.ipynb #00000002
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -204,7 +205,7 @@ class MixITSettings:
     consistency: bool = True
     zero_loss: bool = False
     sparsity: float = 0.0
-    tdcn: dict = field(default_factory=dict)
+    tdcn: Annotated[dict, TDCN] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.sources < 2:

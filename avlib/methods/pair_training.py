@@ -5,6 +5,7 @@ __all__ = ['retrieval_accuracy', 'PairSettings', 'PairTraining']
 
 # %% ../../nbs/methods/pair_training.ipynb #00000002
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from ..corpora.captions import bytes_to_texts
 from .base import Method
 from .weak_supervision import contrastive_loss
-from ..models.joint_embedding import build_embedding
+from ..models.joint_embedding import build_embedding, embedding_class
 
 # %% ../../nbs/methods/pair_training.ipynb #00000005
 def retrieval_accuracy(audio: torch.Tensor, text: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
@@ -35,7 +36,7 @@ class PairSettings:
     Raises ValueError for a temperature that is not positive.
     """
 
-    embedding: dict = field(default_factory=dict)
+    embedding: Annotated[dict, embedding_class] = field(default_factory=dict)
     temperature: float = 0.1
     rate: int = 11025
 
@@ -57,7 +58,7 @@ class PairTraining(Method):
     def __init__(self, settings: PairSettings = PairSettings()):
         super().__init__(settings)
         self.embedding = build_embedding(**settings.embedding)
-        self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
+        self.log_temperature = nn.Parameter(torch.tensor(settings.temperature, device='cpu').log())
 
     def loss(self, batch: dict) -> dict:
         "Return the mean loss as `total`, and as `accuracy` the share of sounds closest to their own captions."

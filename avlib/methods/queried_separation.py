@@ -245,7 +245,7 @@ class QueriedSeparation(CalibratedQuerySeparator):
 
     def __init__(self, settings: QueriedSettings = QueriedSettings()):
         super().__init__(settings)
-        log_temperature = torch.tensor(settings.temperature).log()
+        log_temperature = torch.tensor(settings.temperature, device='cpu').log()
         self.log_temperature = nn.Parameter(log_temperature, requires_grad=settings.learn_temperature)
 
     def loss(self, batch: dict) -> dict:

@@ -5,6 +5,7 @@ __all__ = ['free_shapes', 'scene_of_shape', 'ShapeFrames', 'ShapeCrops', 'ShapeS
 
 # %% ../../nbs/methods/shape_training.ipynb #00000002
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ class ShapeCrops(ShapeFrames):
 class ShapeSettings:
     "Settings of the shape classifier. `visual`: of the image encoder (see `ResNet18`); `shapes`: number of classes."
 
-    visual: dict = field(default_factory=dict)
+    visual: Annotated[dict, ResNet18] = field(default_factory=dict)
     shapes: int = 9
 
 

@@ -5,6 +5,7 @@ __all__ = ['mask_logits', 'loudest_video_loss', 'PixelSettings', 'PixelNetworks'
 
 # %% ../../nbs/methods/sound_of_pixels.ipynb #00000002
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -48,8 +49,8 @@ class PixelSettings:
     hop: int = 256
     rows: int = 256
     components: int = 16
-    visual: dict = field(default_factory=dict)
-    unet: dict = field(default_factory=dict)
+    visual: Annotated[dict, ResNet18] = field(default_factory=dict)
+    unet: Annotated[dict, SeparatorUNet] = field(default_factory=dict)
 
 # %% ../../nbs/methods/sound_of_pixels.ipynb #ba202c75
 class PixelNetworks(MaskVisualSeparator):

@@ -7,13 +7,14 @@ __all__ = ['MAX_TEXTS', 'TextQuerySettings', 'EmbeddedTexts', 'unit_magnitude', 
 # %% ../../nbs/methods/text_query_separator.ipynb #00000002
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 
 from ..dsp.stft import istft, stft
 from .base import QuerySeparator
 from .presence import draw_mixtures, fit_presence, presence
-from ..models.joint_embedding import build_embedding
+from ..models.joint_embedding import build_embedding, embedding_class
 from ..models.unet import ConditionalUNet
 
 # %% ../../nbs/methods/text_query_separator.ipynb #00000005
@@ -29,8 +30,8 @@ class TextQuerySettings:
     rate: int = 11025
     n_fft: int = 1024
     hop: int = 256
-    unet: dict = field(default_factory=dict)
-    embedding: dict = field(default_factory=dict)
+    unet: Annotated[dict, ConditionalUNet] = field(default_factory=dict)
+    embedding: Annotated[dict, embedding_class] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.rate < 1 or self.n_fft < 2 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2:

@@ -66,7 +66,7 @@ class TimbreSettings(QueriedSettings):
     Raises ValueError for fewer than two classes.
     """
 
-    classes: tuple = ()
+    classes: tuple[str, ...] = ()
     concurrent: bool = False
 
     def __post_init__(self):

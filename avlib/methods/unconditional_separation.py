@@ -5,6 +5,7 @@ __all__ = ['TARGETS', 'MaskNetwork', 'UnconditionalSettings', 'UnconditionalSepa
 
 # %% ../../nbs/methods/unconditional_separation.ipynb #00000002
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ class UnconditionalSettings(MixITSettings):
 
     n_fft: int = 1024
     hop: int = 256
-    unet: dict = field(default_factory=dict)
+    unet: Annotated[dict, ConditionalUNet] = field(default_factory=dict)
     targets: str = 'sources'
 
     def __post_init__(self):

@@ -187,7 +187,10 @@ class Clap(nn.Module):
 
     def __init__(self, checkpoint: str = '', audio_model: str = 'HTSAT-tiny'):
         super().__init__()
-        self.model, self._tokenizer = load_clap(checkpoint, audio_model)
+        if torch.get_default_device().type == 'meta':  # only sizes are asked for; CLAP's weights are not saved
+            self.model, self._tokenizer = nn.Identity(), None
+        else:
+            self.model, self._tokenizer = load_clap(checkpoint, audio_model)
         self.width, self.context, self.token_width = 512, 77, 768
         self.register_state_dict_post_hook(_drop_weights)
         self.register_load_state_dict_post_hook(_ignore_missing)

@@ -161,7 +161,7 @@ class TDCN(MaskedBasis):
         self.final_bottleneck = nn.Conv1d(bottleneck, bottleneck, 1)
         self.mask = nn.Conv1d(bottleneck, num_sources * basis, 1)
         self.decoder = nn.ConvTranspose1d(basis, 1, kernel, stride=self.hop, bias=False)
-        if basis_init == 'fourier':
+        if basis_init == 'fourier' and not self.encoder.weight.is_meta:  # without memory there is nothing to replace
             start_with_fourier(self.encoder, self.decoder)
 
     def masks(self, coefficients: torch.Tensor) -> torch.Tensor:
