@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from avlib.reproduction import pipeline, repro, run, stage_inputs
-from workbench import ROOT, clean_up, environment, kill, wait_for
+from workbench import CLI, ROOT, clean_up, environment, kill, wait_for
 
 BAD = {
     'command': '$(touch MADE)',
@@ -242,3 +242,15 @@ def test_a_killed_run_does_not_hold_the_lock(clone):
         clean_up(left)
     output, errors = again.communicate()
     assert again.returncode == 3 and 'another run' not in errors
+
+
+def test_listings_leave_bad_names_out_with_a_warning(clone):
+    """A model below a folder of a bad name can't be meant by a command, and doesn't break the list."""
+    for name in ('good', '$(touch MADE)', 'a\nb'):
+        model = clone / 'runs' / name / 'tiny/train/a-0/model.safetensors'
+        model.parent.mkdir(parents=True)
+        model.touch()
+    ran = subprocess.run([*CLI, 'models'], cwd=clone, env=environment(ROOT), capture_output=True, text=True)
+    assert ran.returncode == 0 and 'good/tiny/a-0\t' in ran.stdout and 'MADE' not in ran.stdout
+    warned = ran.stderr.splitlines()
+    assert len(warned) == 2 and all(re.match('avlib: model .*; it is left out$', line) for line in warned), warned

@@ -255,10 +255,12 @@ def localize(
 @app.command()
 def models() -> None:
     "List models by name: those of the package, and trained ones."
+    from avlib.io.names import good_names
     from avlib.training.checkpoints import bundled_models, trained_models
 
-    for name, path in {**bundled_models(), **trained_models()}.items():
-        typer.echo(f'{name}\t{path}')
+    found = {**bundled_models(), **trained_models()}
+    for name in good_names(found, 'model'):
+        typer.echo(f'{name}\t{found[name]}')
 
 # %% ../../nbs/apps/cli.ipynb #00000008
 def main() -> None:

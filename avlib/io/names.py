@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 # %% ../../nbs/io/names.ipynb #41f08ceb
 LONGEST = 200  # bytes; systems take 255, and some names get an ending
-EXPECTED = f'letters from a to z, digits, ".", "_" and "-", at most {LONGEST} in all, without ".." and "." or "-" first'
+EXPECTED = f'at most {LONGEST} letters (a to z), digits, "_", "-" and single ".", with neither "-" nor "." first'
 
 
 def check_name(name: str, what: str) -> None:

@@ -169,7 +169,8 @@ def dependencies(stage: Stage, source: CorpusSource) -> list[str]:
     if stage.notebook.startswith('papers/'):
         inputs.insert(0, f'nbs/{stage.notebook}.ipynb')
     reads_data = not stage.inputs or any(path.startswith('data/') for path in stage.inputs)
-    return [*inputs, *(source.recordings if reads_data else ())]
+    recordings = [path.replace('${', r'\${') for path in source.recordings]  # DVC must not fill anything in there
+    return [*inputs, *(recordings if reads_data else ())]
 
 
 def _params(stage: Stage) -> list:

@@ -193,7 +193,12 @@ def _parse(arguments):
     parser.add_argument('--jobs', type=int, default=default_jobs(), help='number of experiments at a time')
     hours = 'stop the experiments after so many hours and report the results there are'
     parser.add_argument('--hours', type=float, default=math.inf, help=hours)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.jobs < 1:
+        parser.error(f'--jobs: got {options.jobs}; expected at least 1')
+    if not options.hours >= 0:  # NaN is not, either
+        parser.error(f'--hours: got {options.hours}; expected at least 0')
+    return options
 
 # %% ../../nbs/reproduction/repro.ipynb #00000015
 def default_jobs() -> int:

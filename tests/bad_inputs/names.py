@@ -1,4 +1,4 @@
-"""Names of corpora, profiles and experiments that cannot become part of a path or a command, and two runs at once."""
+"""Names of corpora, profiles and experiments that cannot become part of a path or a command."""
 
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ def settings(text: str) -> None:
     from avlib.training.settings import read_params
 
     Path('params.yaml').write_text(text)
-    read_params()
+    read_params(Path())
 
 
 def pipeline(profile: str = 'tiny', corpus: str = 'speech', text: str = 'profiles: {}') -> None:
@@ -39,14 +39,6 @@ def stage(*words: str) -> None:
     parse(['prepare.ipynb', 'out.ipynb', *words])
 
 
-def second_run() -> None:
-    """Ask for the lock of a clone in which a run is at work."""
-    from avlib.reproduction.one_run import only_run
-
-    with only_run(Path()), only_run(Path()):
-        raise AssertionError('two runs at once')
-
-
 SEEDS = 'profiles: {tiny: {seeds: [0; touch x], experiments: {mixit: [a]}}}\nmixit: {experiments: {a: {}}}'
 CASES = [
     BadInput('corpus named like a command', partial(pipeline, corpus='$(touch x)')),
@@ -71,5 +63,4 @@ CASES = [
     BadInput('seed that is a command', partial(pipeline, text=SEEDS)),
     BadInput('stage for a corpus in another folder', partial(stage, '--corpus', '../x')),
     BadInput('stage for an experiment named like a path', partial(stage, '--experiment', 'a/b')),
-    BadInput('second run of the pipeline in a clone', second_run),
 ]
