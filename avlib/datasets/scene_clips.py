@@ -71,6 +71,7 @@ class ScenePairs(Dataset):
         self.corpus, self.rows = corpus, read_jsonl(Path(folder) / f'{split}.jsonl')
         store = TensorStore(Path(folder) / f'{split}.safetensors')
         self.frames, self.settings = store.tensor('frames'), MixtureSettings(**store.note['settings'])
+        self.size = self.frames.shape[-1]
         if len(self.frames) != len(self.rows):
             raise ValueError(
                 f'{folder}: {split}.safetensors has {len(self.frames)} frames, but {split}.jsonl has '
@@ -85,9 +86,13 @@ class ScenePairs(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def image(self, index: int) -> torch.Tensor:
+    def frame(self, index: int) -> torch.Tensor:
         "Return the frame of a scene."
         return self.frames[index].float() / 255
+
+    def image(self, index: int) -> torch.Tensor:
+        "Return the frame of a scene; it is a square already."
+        return self.frame(index)
 
     def audio(self, index: int) -> torch.Tensor:
         "Return the sound of a scene."
