@@ -67,28 +67,43 @@ def _end_with_stdin():
 # %% ../../nbs/training/experiments.ipynb #00000017
 def validation(experiment: Experiment) -> Callable:
     "Return the function that scores a method after each epoch (see `train`)."
-    return _by_loss(experiment) if experiment.settings.get('select') == 'loss' else _by_score(experiment)
+    select = experiment.settings.get('select', 'si_snri')
+    by_loss = select == 'loss' or not experiment.components.data.can_score(experiment.prepared, 'valid')
+    score = _by_loss(experiment) if by_loss else _by_score(experiment, select)
+    monitored = experiment.settings.get('monitor_domain')
+    return _monitoring(experiment, score, select, monitored) if monitored else score
 
 
-def _by_score(experiment):
-    """Return a function that gives `score`, the mean score, and more for the log.
-
-    `valid_…` are other mean scores in dB. `monitored_scores` are the scores of single test examples of the domain
-    `monitor_domain`, if that is set; they decide nothing.
-    """
-    key, score = experiment.settings.get('select', 'si_snri'), experiment.components.epoch_score
-    examples, monitored = frozen_examples(experiment, 'valid'), experiment.settings.get('monitor_domain')
-    monitored_examples = frozen_examples(experiment, 'test', monitored) if monitored else None
+def _by_score(experiment, key):
+    "Return a function that gives `score`, the mean score, and other mean scores in dB as `valid_…` for the log."
+    score, examples = experiment.components.epoch_score, frozen_examples(experiment, 'valid')
 
     def validate(method):
         rows = evaluate(method, examples, score, progress=False)
-        scores = {'score': mean(rows, key)}
-        if monitored_examples is not None:
-            others = evaluate(method, monitored_examples, score, progress=False)
-            scores['monitored_scores'] = [row[key] for row in others]
-        return {**scores, **{f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]}}
+        others = {f'valid_{name}': mean(rows, name) for name in SDR_SCORES if name in rows[0]}
+        return {'score': mean(rows, key), **others}
 
     return validate
+
+
+def _monitoring(experiment, validate, key, domain):
+    """Return a function that also gives the scores of single test examples of a domain; they decide nothing.
+
+    `monitored_scores` are those of the key, `monitored_guided_scores` the same of maps with object guidance.
+    """
+    examples, names = frozen_examples(experiment, 'test', domain), {'': key, 'guided_': f'{key}_guided'}
+
+    def validate_and_monitor(method):
+        scores = validate(method)
+        rows = evaluate(method, examples, experiment.components.epoch_score, progress=False)
+        monitored = {
+            f'monitored_{prefix}scores': [row[name] for row in rows]
+            for prefix, name in names.items()
+            if name in rows[0]
+        }
+        return {**(scores if isinstance(scores, dict) else {'score': scores}), **monitored}
+
+    return validate_and_monitor
 
 # %% ../../nbs/training/experiments.ipynb #00000005
 def _by_loss(experiment):

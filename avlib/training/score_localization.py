@@ -77,9 +77,16 @@ def _hit_percent(iou):
 
 # %% ../../nbs/training/score_localization.ipynb #0000000a
 def score_hit(method, example: dict) -> dict:
-    "Return only `loc_acc` of `score_localization`: quick enough to be computed after every epoch."
-    localization_map = method.localize(example['audio'][None], example['image'][None])[0].cpu()
-    size = example['image'].shape[-1]
-    prediction = top_area(_upsample(localization_map, size), method.settings.area)
-    iou = consensus_iou(prediction[None], box_map(example['boxes'].cpu(), size))[0]
-    return {'loc_acc': _hit_percent(iou)}
+    """Return only `loc_acc` of `score_localization`: quick enough to be computed after every epoch.
+
+    Methods with object guidance also have `loc_acc_guided`, the same of the guided map.
+    """
+    maps = method.maps(example['audio'][None], example['image'][None])
+    target = box_map(example['boxes'].cpu(), example['image'].shape[-1])
+    names = {'both': 'loc_acc', 'guided': 'loc_acc_guided'}
+    return {name: _hit(maps[key][0].cpu(), target, method) for key, name in names.items() if key in maps}
+
+
+def _hit(localization_map, target, method):
+    prediction = top_area(_upsample(localization_map, len(target)), method.settings.area)
+    return _hit_percent(consensus_iou(prediction[None], target)[0])

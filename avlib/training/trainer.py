@@ -23,6 +23,7 @@ from ..io.memory import reuse_memory
 from ..io.optional_packages import require
 from ..io.tensor_store import write_tensors
 from .checkpoints import CheckpointError, load_tensors, save_model
+from .epoch_choice import NEW_RUN, is_better, keeps_epoch, next_note
 from .random_state import random_states, restore_random_states, seed_epoch
 
 # %% ../../nbs/training/trainer.ipynb #00000005
@@ -137,7 +138,7 @@ def resume(folder: Path, method, optimizer, identity: str) -> tuple[dict, dict[s
     A run is new, with a note of its own and no generators' states, where there is no state, a damaged one (a message
     says so), the state of another run, or a state whose best weights are gone.
     """
-    new = {'epoch': 0, 'best': None, 'epochs_without_gain': 0, 'halvings': 0, 'identity': identity}
+    new = {**NEW_RUN, 'identity': identity}
     if not (folder / 'last.safetensors').is_file():
         return new, {}
     try:
@@ -147,18 +148,19 @@ def resume(folder: Path, method, optimizer, identity: str) -> tuple[dict, dict[s
         return new, {}
     if note.get('identity') != identity or not (folder / 'model.safetensors').is_file():
         return new, {}
-    return load_state(folder / 'last.safetensors', method, optimizer)
+    note, generators = load_state(folder / 'last.safetensors', method, optimizer)
+    return new | note, generators
 
 # %% ../../nbs/training/trainer.ipynb #0000000d
 def train(method, data, validate: Callable, settings: TrainSettings, folder, card: dict | None = None) -> dict:
     """Train a method on data; return the model's card.
 
     `data`: a data set with `set_epoch`, of at least steps × batch examples. `validate(method)`: the score after an
-    epoch, higher is better; or a dictionary with `score` and more for the log.
+    epoch, higher is better, NaN where it is not defined; or a dictionary with `score` and more for the log.
     `card`: what the model's card shall record; its entries identify the run, all but `commit`.
-    The folder then has the weights of the best epoch, or of the last one (`model.safetensors`, `model.json`), the last
-    state (`last.safetensors`) and `log.jsonl`. A run that is killed at any moment and started again gives the same
-    files.
+    The folder then has the weights of the best epoch (see `chosen_epoch`) or of the last one (`model.safetensors`,
+    `model.json`), the last state (`last.safetensors`) and `log.jsonl`. A run that is killed at any moment and started
+    again gives the same files.
     Raises FloatingPointError where the loss is no longer finite.
     """
     folder, card = Path(folder), card or {}
@@ -183,7 +185,7 @@ def train(method, data, validate: Callable, settings: TrainSettings, folder, car
             row = _train_epoch(fabric, model, optimizer, data, settings, epoch, note['halvings'])
             row |= _validate(method, validate, row, folder)
             note = _finish_epoch(fabric, method, optimizer, row, note, folder, card, settings)
-            bar.set_postfix(loss=f'{row["total"]:.2f}', best=f'{note["best"]:.2f}')
+            bar.set_postfix(loss=f'{row["total"]:.2f}', best='–' if note['best'] is None else f'{note["best"]:.2f}')
             bar.update()
     return {**card, 'score': note['best']}
 
@@ -250,37 +252,26 @@ def _validate(method, validate, row, folder):
     with torch.inference_mode():
         scores = validate(method)
     scores = scores if isinstance(scores, dict) else {'score': scores}
-    return {**scores, 'score': float(scores['score']), 'validate_s': time.perf_counter() - start}
+    score = None if math.isnan(scores['score']) else float(scores['score'])
+    return {**scores, 'score': score, 'validate_s': time.perf_counter() - start}
 
 
 def _finish_epoch(fabric, method, optimizer, row, note, folder, card, settings):
     "Log an epoch, save its weights if they are to be kept, and the state; return the state's note."
-    score = row['score']
-    better = note['best'] is None or score > note['best'] or settings.checkpoint == 'last'
-    note = _next_note(note, row['epoch'], score, better, settings.patience)
+    score, epoch = row['score'], row['epoch']
+    better = settings.checkpoint == 'last' or is_better(score, note['best'])
+    note = next_note(note, score, better, settings.patience)
     note['scaler'] = fabric.strategy.precision.state_dict()
     generators = random_states(fabric)
     if fabric.is_global_zero:
         append_jsonl(folder / 'log.jsonl', row)
-        if better:
-            save_model(folder / 'model.safetensors', method, {**card, 'score': score, 'epoch': row['epoch']})
+        if keeps_epoch(note, better, settings.epochs):
+            save_model(folder / 'model.safetensors', method, {**card, 'score': score, 'epoch': epoch})
         save_state(folder / 'last.safetensors', method, optimizer.optimizer, note, generators)
     fabric.barrier()
     return note
 
 # %% ../../nbs/training/trainer.ipynb #00000029
-def _next_note(note, epoch, score, better, patience):
-    without_gain = 0 if better else note['epochs_without_gain'] + 1
-    halve = bool(patience) and without_gain == patience
-    return {
-        **note,
-        'epoch': epoch + 1,
-        'best': score if better else note['best'],
-        'epochs_without_gain': 0 if halve else without_gain,
-        'halvings': note['halvings'] + halve,
-    }
-
-
 def _remove_leftovers(folder, epochs):
     "Remove what a killed run left half-written, and the log's rows of epochs that the state doesn't have."
     for temporary in folder.glob('.*.????????.*'):
