@@ -59,6 +59,10 @@ FIELDS = {
     'cause',
     'hardware',
     'commit',
+    'kind',
+    'unit',
+    'runs',
+    'parts',
 }
 WARM_S = 30
 

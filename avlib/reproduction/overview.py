@@ -34,7 +34,7 @@ def claim_rows(ledgers: dict[str, dict[str, Claim]]) -> list[Row]:
     rows = []
     for id in sorted({id for ledger in ledgers.values() for id in ledger}):
         found = {profile: ledger[id] for profile, ledger in ledgers.items() if id in ledger}
-        measured = [claim for claim in found.values() if claim.value is not None]
+        measured = [claim for claim in found.values() if claim.measured]
         rows.append(Row((measured or list(found.values()))[-1], found))
     return rows
 
@@ -60,9 +60,10 @@ def claims_page(rows: list[Row]) -> str:
 
 PAGE_HEAD = """# Claims of the papers
 
-Each claim with its value and its 95 % interval. `tiny` is what `make repro` runs, with one seed: on another kind of
-processor a training takes another course, and a verdict near its bound may change. `small` has up to three seeds.
-A dash: not run. The notes name the likely cause where a claim does not hold."""
+Each claim of [claims.yaml](../claims.yaml) with its value and its interval, which contains chance in the test examples
+and in training: of 95 %, for equalities of 90 %. `tiny` is what `make repro` runs, with one seed; how much seeds differ
+it borrows from a profile with several. `small` has up to three seeds. A conjunction counts its parts. A dash: not run.
+The notes name the likely cause where a claim does not hold."""
 LABELS = {'holds': 'hold', 'fails': 'fail', 'undecided': 'are undecided'}
 assert tuple(LABELS) == VERDICTS
 
@@ -77,4 +78,4 @@ def _line(row: Row, causes: dict[str, int]) -> list[str]:
 
 
 def _verdict(claim: Claim | None) -> str:
-    return '–' if claim is None or claim.value is None else f'{format_value(claim)} **{claim.verdict}**'
+    return '–' if claim is None or not claim.measured else f'{format_value(claim)} **{claim.verdict}**'
