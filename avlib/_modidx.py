@@ -1923,6 +1923,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'avlib.io.video_decoder._flush_packet': ( 'io/video_decoder.html#_flush_packet',
                                                                                   'avlib/io/video_decoder.py'),
                                         'avlib.io.video_decoder._formats': ('io/video_decoder.html#_formats', 'avlib/io/video_decoder.py'),
+                                        'avlib.io.video_decoder._largest': ('io/video_decoder.html#_largest', 'avlib/io/video_decoder.py'),
                                         'avlib.io.video_decoder._repair_stamps': ( 'io/video_decoder.html#_repair_stamps',
                                                                                    'avlib/io/video_decoder.py'),
                                         'avlib.io.video_decoder._shift': ('io/video_decoder.html#_shift', 'avlib/io/video_decoder.py'),
