@@ -245,7 +245,7 @@ def test_a_killed_run_does_not_hold_the_lock(clone):
 
 
 def test_listings_leave_bad_names_out_with_a_warning(clone):
-    """A model below a folder of a bad name can't be meant by a command, and doesn't break the list."""
+    """A model or a corpus of a bad name can't be meant by a command, and doesn't break the list."""
     for name in ('good', '$(touch MADE)', 'a\nb'):
         model = clone / 'runs' / name / 'tiny/train/a-0/model.safetensors'
         model.parent.mkdir(parents=True)
@@ -254,3 +254,11 @@ def test_listings_leave_bad_names_out_with_a_warning(clone):
     assert ran.returncode == 0 and 'good/tiny/a-0\t' in ran.stdout and 'MADE' not in ran.stdout
     warned = ran.stderr.splitlines()
     assert len(warned) == 2 and all(re.match('avlib: model .*; it is left out$', line) for line in warned), warned
+
+    (clone / 'data/corpora/good').mkdir()
+    (clone / 'data/corpora/good/manifest.jsonl').write_text(MANIFEST)
+    command = [*CLI, 'data', 'check', 'missing']
+    ran = subprocess.run(command, cwd=clone, env=environment(ROOT), capture_output=True, text=True)
+    *warned, error = ran.stderr.splitlines()
+    assert ran.returncode == 1 and 'no such corpus; there are good: make one' in error
+    assert len(warned) > 5 and all(re.match('avlib: corpus .*; it is left out$', line) for line in warned), warned

@@ -14,6 +14,7 @@ from .find_files import one_line, read_left_out
 from .manifest import SPLITS, Clip, ManifestError, check_splits_disjoint, clips_folder, read_manifest
 from ..io.audio import AudioError
 from ..io.audio_stats import AudioStats, measure_audio
+from ..io.names import check_name, good_names
 
 # %% ../../nbs/corpora/corpus_check.ipynb #00000005
 @dataclass
@@ -126,12 +127,14 @@ def _bad_levels(clips: list[Clip], stats: dict[str, AudioStats]) -> list[str]:
 def check_corpus(name: str, root: str | Path = 'data/corpora') -> CorpusReport:
     """Read all files of a corpus; report clips, hours, speakers, labels, rates and levels by split, and problems.
 
-    Raises ManifestError for an unknown corpus or a broken manifest.
+    Raises ValueError for a bad name, ManifestError for an unknown corpus or a broken manifest.
     Raises AudioError that lists all files that are missing, damaged or different from the manifest.
     """
+    check_name(name, 'corpus')
     manifest = Path(root) / name / 'manifest.jsonl'
     if not manifest.is_file():
-        names = ', '.join(sorted(path.parent.name for path in Path(root).glob('[!.]*/manifest.jsonl'))) or 'none'
+        present = sorted(path.parent.name for path in Path(root).glob('[!.]*/manifest.jsonl'))
+        names = ', '.join(good_names(present, 'corpus')) or 'none'
         raise ManifestError(
             f'{manifest}: no such corpus; there are {names}: make one by avlib data add FOLDER --name NAME'
         )
