@@ -7,6 +7,7 @@ __all__ = ['Component', 'total', 'Estimate', 'mean_component', 'seed_component',
 # %% ../../nbs/metrics/variance.ipynb #00000002
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -106,9 +107,15 @@ def mean_component(values: np.ndarray, groups: Sequence[Iterable[Hashable]] | No
     independent = Component(float(values.var(ddof=1)) / len(values), len(values) - 1)
     if groups is None:
         return independent
-    design = _Design(groups)
+    design = _design(tuple(map(tuple, groups)))
     grouped = design.sizes.max() > 1 and design.trace(design.times(design.within, design.shared)) > 1e-9
     return (_grouped_component(values - values.mean(), design) if grouped else None) or independent
+
+
+@lru_cache(maxsize=16)
+def _design(groups: tuple[tuple[Hashable, ...], ...]) -> _Design:
+    "Return the design of groups; claims on one test set share it."
+    return _Design(groups)
 
 
 def _grouped_component(deviations: np.ndarray, design: _Design) -> Component | None:
