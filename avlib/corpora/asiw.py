@@ -88,7 +88,7 @@ def video_folder(root: str | Path, part: str, video: str) -> Path | None:
     folders = (Path(root) / part / mode / video for mode in ('train', 'val', 'test'))
     return next((folder for folder in folders if folder.is_dir()), None)
 
-
+# %% ../../nbs/corpora/asiw.ipynb #af7f032c
 def read_video_objects(root: str | Path, video: str, label: str | None = None) -> list[dict]:
     """Return a row for each object of a video that may sound.
 

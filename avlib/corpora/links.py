@@ -64,7 +64,7 @@ def _check_option(name: str, value: Any, default: Any) -> None:
         if isinstance(text, str) and text:
             check_name(text, name)
 
-
+# %% ../../nbs/corpora/links.ipynb #95ba7df6
 def _corpus_name(kind: str, root: str, options: dict) -> str:
     if kind == 'stereo':
         plain = unicodedata.normalize('NFKD', Path(root).name).encode('ascii', 'ignore').decode().lower()
@@ -158,7 +158,7 @@ def link_corpus(
         write_json(folder / 'link.json', asdict(link))
     return link, items
 
-
+# %% ../../nbs/corpora/links.ipynb #ae5e61af
 def read_link(folder: str | Path) -> Link | None:
     "Return the link in a corpus' folder, None where there is none. Raises ManifestError for a broken one."
     path = Path(folder) / 'link.json'

@@ -18,8 +18,9 @@ from ..corpora.manifest import ManifestError, clips_folder
 from .labelled_mixtures import LabelledCorpus
 from .mixtures import MixtureSettings, draw_source, render
 from .prepared import SPLIT_SEEDS
-from ..io.files import read_json, read_jsonl, write_json, write_jsonl
+from ..io.files import name_errors, read_json, read_jsonl, write_json, write_jsonl
 from ..io.parallel import collect_examples
+from ..io.text_files import show
 from ..io.tensor_store import TensorStore, write_tensors
 from ..synthesis.motion import direction_class
 from ..synthesis.moving_scenes import MotionSettings, depth_map, displacement, draw_moving_scene, record_object
@@ -158,12 +159,13 @@ def encode_clips(tensors: dict[str, torch.Tensor], encode: Callable, batch_size:
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000012
 def _check_rows(rows, clips, name, labels):
-    if clips != len(rows):
+    if clips != {len(rows)}:
+        numbers = ' or '.join(map(str, sorted(clips)))
         raise ValueError(
-            f'{name}.safetensors has {clips} clips, but {name}.jsonl has {len(rows)} rows; prepare the scenes again'
+            f'{name}.safetensors has {numbers} clips, but {name}.jsonl has {len(rows)} rows; prepare the scenes again'
         )
     if unknown := sorted({row['label'] for row in rows} - set(labels)):
-        raise ValueError(f'{name}.jsonl: "{unknown[0]}" is not a label of the corpus; prepare the scenes again')
+        raise ValueError(f'{name}.jsonl: {show(unknown[0])} is not a label of the corpus; prepare the scenes again')
 
 # %% ../../nbs/datasets/moving_clips.ipynb #00000009
 class MovingClips(Dataset):
@@ -175,14 +177,15 @@ class MovingClips(Dataset):
     """
 
     def __init__(self, folder: str | Path, split: str, labels: list[str], classes: int = 10):
-        self.rows = read_jsonl(Path(folder) / f'{split}.jsonl')
-        store = TensorStore(Path(folder) / f'{split}.safetensors')
-        self.tensors = {name: store.tensor(name) for name in ('image', 'crops', 'boxes', 'depth', 'audio')}
-        _check_rows(self.rows, len(self.tensors['audio']), f'{folder}/{split}', labels)
-        self.labels = torch.tensor([labels.index(row['label']) + 1 for row in self.rows])
-        self.displacements = torch.tensor([row['displacement'] for row in self.rows])
-        self.still = store.note['still']
-        self.directions = direction_class(self.displacements, classes, self.still)
+        with name_errors(Path(folder) / split, 'prepare the scenes again'):
+            self.rows = read_jsonl(Path(folder) / f'{split}.jsonl', dict)
+            store = TensorStore(Path(folder) / f'{split}.safetensors')
+            self.tensors = {name: store.tensor(name) for name in ('image', 'crops', 'boxes', 'depth', 'audio')}
+            _check_rows(self.rows, {len(tensor) for tensor in self.tensors.values()}, f'{folder}/{split}', labels)
+            self.labels = torch.tensor([labels.index(row['label']) + 1 for row in self.rows])
+            self.displacements = torch.tensor([row['displacement'] for row in self.rows])
+            self.still = store.note['still']
+            self.directions = direction_class(self.displacements, classes, self.still)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from .base import check_rate
+from ..io.files import name_errors
 from ..io.tensor_store import TensorStore, write_tensors
 from ..io.parallel import collect_examples
 from ..dsp.rooms import RoomSettings, draw_room, impulse_responses, reverberation_time, spatialize
@@ -73,7 +75,8 @@ class RoomBank(TensorStore):
 
     def __init__(self, path: str | Path):
         super().__init__(path)
-        self.rate, self.rt60 = self.note['rate'], self.note['rt60']
+        with name_errors(path, self.FIX):
+            self.rate, self.rt60 = check_rate(self.note['rate']), list(map(float, self.note['rt60']))
 
     def __len__(self) -> int:
         return len(self.rt60)

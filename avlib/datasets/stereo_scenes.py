@@ -21,6 +21,8 @@ from .mixtures import Corpus, MixtureSettings, draw_mixture, render
 from .room_bank import RoomBank, render_in_room, write_room_bank
 from ..dsp.rooms import RoomSettings
 from ..io.audio import read_audio
+from .base import check_rate
+from ..io.files import name_errors
 from ..io.tensor_store import TensorStore, write_tensors
 
 # %% ../../nbs/datasets/stereo_scenes.ipynb #00000005
@@ -157,15 +159,18 @@ class StereoScenes(TensorStore, Dataset):
 
     def __init__(self, path: str | Path):
         super().__init__(path)
-        self.rate, self.rows = self.note['rate'], self.note['scenes']
+        with name_errors(path, self.FIX):
+            self.rate, self.rows = check_rate(self.note['rate']), [dict(row) for row in self.note['scenes']]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict:
-        row, stereo = self.rows[index], self._signal('stereo', index)
-        sources = {'sources': self._signal('sources', index)} if row['has_sources'] else {}
-        return {'id': row['id'], 'stereo': stereo, 'mixture': stereo[0], 'speakers': row['speakers'], **sources}
+        row = self.rows[index]
+        with name_errors(self.path, self.FIX):
+            stereo = self._signal('stereo', index)
+            sources = {'sources': self._signal('sources', index)} if row['has_sources'] else {}
+            return {'id': row['id'], 'stereo': stereo, 'mixture': stereo[0], 'speakers': row['speakers'], **sources}
 
     def _signal(self, name, index):
         return self.tensor(f'{name}/{index:05d}').float() / 2**15

@@ -41,7 +41,7 @@ def read_npy(path: str | Path, largest: int = MAX_ARRAY) -> np.ndarray:
         flat = np.fromfile(file, dtype, math.prod(shape))
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
-
+# %% ../../nbs/io/array_files.ipynb #e324f8b0
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     if file.read(2) == b'PK':
         raise ValueError('several arrays in one file; expected one')
@@ -86,7 +86,7 @@ def open_dataset(path: str | Path, name: str, dimensions: int) -> Iterator[Any]:
         words = show(' '.join(str(error).split()), 200).strip('"\'')
         raise ValueError(f'{path}: is no whole HDF5 file with "{name}" ({words}); copy it again') from error
 
-
+# %% ../../nbs/io/array_files.ipynb #1509f913
 def _check_link(file: Any, name: str) -> None:
     link = file.get(name, getlink=True)
     if link is None:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from .files import atomic_path
 from .json_text import parse_json
-from .text_files import decode_text
+from .text_files import decode_text, show
 
 # %% ../../nbs/io/tensor_store.ipynb #00000004
 def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor], note: dict) -> Path:
@@ -49,7 +49,8 @@ def _errors_named(path, content, fix):
     try:
         yield
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: not a whole {content} ({error}); delete it, and {fix}') from error
+        words = ' '.join(str(error).split())[:300]
+        raise ValueError(f'{path}: not a whole {content} ({words}); delete it, and {fix}') from error
 
 # %% ../../nbs/io/tensor_store.ipynb #0000000a
 class TensorStore:
@@ -65,6 +66,8 @@ class TensorStore:
         self.path = Path(path)
         with _errors_named(path, self.CONTENT, self.FIX), safe_open(str(path), framework='pt') as file:
             self.note = json.loads(file.metadata()['note'])
+            if not isinstance(self.note, dict):
+                raise ValueError(f'its note is {show(self.note)}; expected an object')
 
     @cached_property
     def _file(self):
@@ -74,8 +77,9 @@ class TensorStore:
         return {name: value for name, value in vars(self).items() if name != '_file'}
 
     def tensor(self, name: str) -> torch.Tensor:
-        "Read one tensor."
-        return self._file.get_tensor(name)
+        "Read one tensor. Raises ValueError, which names the file, where there is none."
+        with _errors_named(self.path, self.CONTENT, self.FIX):
+            return self._file.get_tensor(name)
 
 # %% ../../nbs/io/tensor_store.ipynb #23eb2183
 LARGEST_HEADER = 2**22  # bytes; names, types and shapes of 30,000 tensors

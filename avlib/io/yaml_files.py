@@ -4,9 +4,8 @@
 __all__ = ['MAX_BYTES', 'MAX_VALUES', 'MAX_DEPTH', 'check_events', 'read_yaml']
 
 # %% ../../nbs/io/yaml_files.ipynb #558014e6
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +20,57 @@ MAX_DEPTH = 50
 
 @dataclass
 class _Open:
-    "List or mapping that has begun: its anchor, the number of its values, its depth, and the keys of a mapping."
+    "List or mapping that has begun: its anchor, the number of values in it and their depth, the keys of a mapping."
 
     anchor: str | None
-    keys: Counter | None
+    mapping: bool = False
     values: int = 1
     depth: int = 1
     children: int = 0
+    keys: set[str] = field(default_factory=set)
 
+    def add(self, values: int, depth: int, text: str) -> str:
+        "Add a whole value, with its text if it is a scalar; return what is wrong with it."
+        is_key = self.mapping and self.children % 2 == 0
+        self.values, self.depth, self.children = self.values + values, max(self.depth, depth + 1), self.children + 1
+        if is_key and text in self.keys:
+            return f'the key {show(text)} stands there for the second time'
+        if is_key and text:
+            self.keys.add(text)
+        return f'more than {MAX_VALUES} values, with those that aliases stand for' if self.values > MAX_VALUES else ''
 
+# %% ../../nbs/io/yaml_files.ipynb #b59b266b
 class _EventChecker:
-    "Check of the events of a file: `fault` is what is wrong with the last one, '' for nothing."
+    "Check of the events of a file: `fault(event)` is what is wrong with the next one, '' for nothing."
 
     def __init__(self) -> None:
-        self.open = [_Open(None, None)]
+        self.open = [_Open(None)]
         self.anchors: dict[str, tuple[int, int]] = {}  # values and depth
 
     def fault(self, event: Any) -> str:
         kind = type(event).__name__
         if kind in ('SequenceStartEvent', 'MappingStartEvent'):
-            self.open.append(_Open(event.anchor, Counter() if kind.startswith('Mapping') else None))
-            return f'values are more than {MAX_DEPTH} deep' if len(self.open) > MAX_DEPTH else ''
+            self.open.append(_Open(event.anchor, kind.startswith('Mapping')))
+            return self._too_deep(0)
         if kind in ('SequenceEndEvent', 'MappingEndEvent'):
             ended = self.open.pop()
             return self._add(ended.anchor, ended.values, ended.depth, '')
         if kind == 'AliasEvent':
             if any(parent.anchor == event.anchor for parent in self.open):
                 return f'the alias {show(event.anchor)} stands within what it names'
-            values, depth = self.anchors.get(event.anchor, (1, 1))
-            return self._add(None, values, depth, '')
+            return self._add(None, *self.anchors.get(event.anchor, (1, 1)), '')
         return self._add(event.anchor, 1, 1, event.value) if kind == 'ScalarEvent' else ''
 
     def _add(self, anchor: str | None, values: int, depth: int, text: str) -> str:
         "Add a whole value to the innermost open one."
         if anchor:
             self.anchors[anchor] = values, depth
-        parent = self.open[-1]
-        parent.values, parent.depth = parent.values + values, max(parent.depth, depth + 1)
-        parent.children += 1
-        if parent.keys is not None and parent.children % 2 and text:
-            parent.keys[text] += 1
-            if parent.keys[text] > 1:
-                return f'the key {show(text)} stands there for the second time'
-        if parent.values > MAX_VALUES:
-            return f'more than {MAX_VALUES} values, with those that aliases stand for'
-        return f'values are more than {MAX_DEPTH} deep' if len(self.open) + depth > MAX_DEPTH else ''
+        return self.open[-1].add(values, depth, text) or self._too_deep(depth)
 
+    def _too_deep(self, depth: int) -> str:
+        return f'values are more than {MAX_DEPTH} deep' if len(self.open) + depth > MAX_DEPTH + 1 else ''
 
+# %% ../../nbs/io/yaml_files.ipynb #12876b73
 def check_events(events: Iterable[Any], path: str | Path) -> None:
     "Check the events of a YAML file. Raises ValueError, which names the line, for a key twice and too many values."
     checker = _EventChecker()
@@ -99,7 +102,7 @@ def read_yaml(path: str | Path) -> dict:
         raise ValueError(f'{path}: should hold keys with values; got {show(content)}; correct the file')
     return content
 
-
+# %% ../../nbs/io/yaml_files.ipynb #ad19b359
 def _explain(error: Any) -> str:
     mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
     line = f', line {mark.line + 1}' if mark else ''

@@ -40,7 +40,7 @@ def merge(base: dict, *changes: dict) -> dict:
             merged[key] = merge(merged[key], value) if both else value
     return merged
 
-
+# %% ../../nbs/training/settings.ipynb #e3910c0e
 def choose(settings: dict, key: str, what: str):
     "Return `settings[key]`. Raises SettingsError with the choices, where there is no such key."
     if key not in settings:
@@ -68,7 +68,7 @@ TYPES: dict[str, type] = {
     'profiles.*.experiments.*.*': str,
 }
 
-
+# %% ../../nbs/training/settings.ipynb #eb3c5f4d
 def _check_types(params: dict) -> None:
     for pattern, kind in TYPES.items():
         for place, value in _find(params, pattern.split('.')):
