@@ -1878,6 +1878,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'avlib.io.tensor_store.write_tensors': ( 'io/tensor_store.html#write_tensors',
                                                                                 'avlib/io/tensor_store.py')},
             'avlib.io.text_files': { 'avlib.io.text_files.check_regular': ('io/text_files.html#check_regular', 'avlib/io/text_files.py'),
+                                     'avlib.io.text_files.check_within': ('io/text_files.html#check_within', 'avlib/io/text_files.py'),
                                      'avlib.io.text_files.decode_text': ('io/text_files.html#decode_text', 'avlib/io/text_files.py'),
                                      'avlib.io.text_files.read_bytes': ('io/text_files.html#read_bytes', 'avlib/io/text_files.py'),
                                      'avlib.io.text_files.read_records': ('io/text_files.html#read_records', 'avlib/io/text_files.py'),

@@ -146,7 +146,7 @@ def separate_windows(separator: ObjectSeparator, mixture: torch.Tensor, window: 
 # %% ../../nbs/apps/separate_video.ipynb #00000009
 def _load_visual_separator(model, runs):
     method, card = load_model(model, runs)
-    has_data = {'labels', 'crop', 'size'} <= set(card.get('prepared', {}))
+    has_data = {'labels', 'crop', 'size', 'seconds'} <= set(card.get('prepared', {}))
     if not isinstance(method, Asmp) or method.settings.visual is None or not has_data:
         raise wrong_kind(model, method, VisualSeparator)
     return method, card['prepared']

@@ -113,7 +113,7 @@ class SeparatorUNet(nn.Module):
         super().__init__()
         _check_sizes(width, levels, condition, outputs)
         self.levels, self.condition = levels, condition
-        channels = [width * min(2**level, 8) for level in range(levels)]
+        channels = [width * 2 ** min(level, 3) for level in range(levels)]
         self.downs = nn.ModuleList(down(*pair) for pair in pairwise([1, *channels]))
         self.ups = layers_up(channels, condition, outputs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[:-1])

@@ -245,7 +245,7 @@ class _UNetLayers(nn.Module):
         )
         self.levels, self.head, self.condition = levels, head, condition
         self.in_path, self.activation = attention == 'path', activation
-        channels = [width * min(2**level, 8) for level in range(levels)]
+        channels = [width * 2 ** min(level, 3) for level in range(levels)]
         self.norm = nn.BatchNorm2d(1)
         self.downs = nn.ModuleList(Down(*pair, res_blocks) for pair in pairwise([1, *channels]))
         self.attention = nn.ModuleList(

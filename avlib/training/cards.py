@@ -32,6 +32,8 @@ RANGES: dict[str, tuple[float, float]] = {  # by the name of an entry
     'percentile': (0, 100),
     'window_frames': (1, 65_536),
     'seed': (0, 2**63 - 1),
+    'epoch': (0, 2**63 - 1),
+    'score': (-1e300, 1e300),
 }
 WHOLE, REAL = (0, 65_536), (-1e6, 1e6)  # all other numbers
 LONGEST_TEXT, LONGEST_LIST = 1000, 10_000
@@ -163,7 +165,10 @@ class Prepared(TypedDict, total=False):
 
 
 class Card(TypedDict):
-    "Entries of a card. `rate` in Hz; `sha256` of the weights; `training`: settings, which are a record."
+    """Entries of a card. `rate` in Hz; `sha256` of the weights.
+
+    Those after `presence` are copied to results only.
+    """
 
     method: str
     settings: dict
@@ -172,6 +177,10 @@ class Card(TypedDict):
     prepared: NotRequired[Prepared]
     presence: NotRequired[Presence]
     training: NotRequired[dict]
+    corpus: NotRequired[str]
+    epoch: NotRequired[int]
+    score: NotRequired[float | None]
+    commit: NotRequired[str]
 
 # %% ../../nbs/training/cards.ipynb #2d04109c
 LARGEST_CARD = 2**20  # bytes

@@ -134,6 +134,7 @@ CASES = [
     BadInput('layer of a billion channels', partial(entry, 'settings.tdcn.hidden', 10**9)),
     BadInput('kernel of 10¹⁸ samples', partial(entry, 'settings.tdcn.kernel', 10**18)),
     BadInput('network of 60,000 layers', partial(entry, 'settings.tdcn.blocks', 60_000)),
+    BadInput('U-Net of 60,000 levels', partial(entry, 'settings.unet.levels', 60_000, 'music-queries')),
     BadInput('sizes that no network has', partial(entry, 'settings.tdcn.kernel', 31)),
     BadInput('network of other sizes than the weights', partial(entry, 'settings.tdcn.hidden', 256)),
     BadInput('text of a megabyte in place of a choice', partial(entry, 'settings.search', 'x' * 10**6)),
