@@ -5,15 +5,22 @@ __all__ = ['SPLITS', 'FIELD_NAMES', 'OPTIONAL', 'ManifestError', 'is_utf8', 'Cli
            'clips_folder', 'check_splits_disjoint']
 
 # %% ../../nbs/corpora/manifest.ipynb #00000002
-import os
+import gc
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path, PurePosixPath
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
+from .corpus_folder import put_back
+from .filename_pattern import composed
+from .folder_files import FolderFiles
+from .ids import folded, id_error
 from ..io.files import read_json, read_jsonl, write_jsonl
+from ..io.text_files import show
 
 # %% ../../nbs/corpora/manifest.ipynb #00000005
 SPLITS = ('train', 'valid', 'test')
@@ -26,30 +33,37 @@ class ManifestError(ValueError):
     "Error for a manifest or list that can't be used; the message names the file, the row and the field."
 
 
+_TEXTS = ('id', 'split', 'path', 'caption', 'speaker', 'recording')
+_TYPES = {
+    **dict.fromkeys(_TEXTS, (str, 'a text')),
+    **dict.fromkeys(('rate', 'frames'), (int, 'a whole number')),
+    'labels': ((tuple, list), 'a list of texts'),
+}
+_VALUES = attrgetter(*_TYPES)
+_USUAL = (*[str] * 6, int, int)  # the types of all but the labels
+
+
 def _check_types(clip: 'Clip') -> None:
-    for names, kind, words in (
-        (('id', 'split', 'path', 'caption', 'speaker', 'recording'), str, 'a text'),
-        (('rate', 'frames'), int, 'a whole number'),
-        (('labels',), (tuple, list), 'a list of texts'),
-    ):
-        for name in names:
-            value = getattr(clip, name)
+    *types, labels = map(type, _VALUES(clip))
+    if tuple(types) != _USUAL or labels not in (tuple, list):
+        for (name, (kind, words)), value in zip(_TYPES.items(), _VALUES(clip), strict=True):
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise ManifestError(f'field "{FIELD_NAMES.get(name, name)}" must be {words}; got {value!r}')
+                raise ManifestError(f'field "{FIELD_NAMES.get(name, name)}" must be {words}; got {show(value)}')
+    if not all(isinstance(label, str) for label in clip.labels):
+        raise ManifestError(f'field "labels" must be a list of texts; got {show(clip.labels)}')
 
 # %% ../../nbs/corpora/manifest.ipynb #9df700a7
 def _check_values(clip: 'Clip') -> None:
-    if not clip.id:
-        raise ManifestError('field "id" is empty; name each clip')
     if clip.split not in SPLITS:
-        raise ManifestError(f'field "split" must be one of {", ".join(SPLITS)}; got "{clip.split}"')
+        raise ManifestError(f'field "split" must be one of {", ".join(SPLITS)}; got {show(clip.split)}')
+    if error := id_error(clip.id):
+        raise ManifestError(f'field "id" {error}, or add the corpus again (avlib data add)')
     if clip.rate < 1 or clip.frames < 1:
         raise ManifestError(f'fields "sample_rate" and "frames" must be positive; got {clip.rate} and {clip.frames}')
-    if not all(isinstance(label, str) for label in clip.labels):
-        raise ManifestError(f'field "labels" must be a list of texts; got {clip.labels}')
-    for text in (clip.id, clip.path, clip.caption, clip.speaker, clip.recording, *clip.labels):
-        if not is_utf8(text):
-            raise ManifestError(f'all texts must be UTF-8, which a manifest is written in; got {text!r}; rename it')
+    texts = (clip.id, clip.path, clip.caption, clip.speaker, clip.recording, *clip.labels)
+    if not is_utf8(''.join(texts)):
+        text = next(text for text in texts if not is_utf8(text))
+        raise ManifestError(f'all texts must be UTF-8, which a manifest is written in; got {text!r}; rename it')
     if not _lies_within(clip.path):
         raise ManifestError(f'field "path" must lie in the folder of the manifest, relative to it; got "{clip.path}"')
 
@@ -60,15 +74,16 @@ def is_utf8(text: str) -> bool:
 
 
 def _lies_within(path: str) -> bool:
-    "Return whether a relative path stays in its folder."
-    parts = PurePosixPath(path)
-    return bool(parts.parts) and not parts.is_absolute() and '..' not in parts.parts and '\0' not in path
+    "Return whether the path of a file is relative and stays in its folder."
+    parts = path.split('/')
+    return parts[0] != '' and '..' not in parts and parts[-1] not in ('', '.') and '\0' not in path
 
 # %% ../../nbs/corpora/manifest.ipynb #00000010
 @dataclass(frozen=True)
 class Clip:
     """Clip of a corpus, one row of its manifest: `rate` in Hz (`sample_rate` in the file), `frames` per channel.
 
+    Names (id, labels, speaker, recording) get composed accents, Unicode's form NFC; a path stays as it is on disk.
     Raises ManifestError, which names the field, for a wrong type, an unknown split, a path that leaves the folder,
     and a rate or length that isn't positive.
     """
@@ -88,7 +103,10 @@ class Clip:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        object.__setattr__(self, 'labels', tuple(self.labels))
+        object.__setattr__(self, 'labels', tuple(map(composed, self.labels)))
+        if not (self.id.isascii() and self.speaker.isascii() and self.recording.isascii()):
+            for name in ('id', 'speaker', 'recording'):
+                object.__setattr__(self, name, composed(getattr(self, name)))
         _check_values(self)
 
     @property
@@ -123,18 +141,41 @@ def read_manifest(path: str | Path, check_files: bool = False) -> list[Clip]:
     duplicate id, and a path that leaves the folder (links may leave a folder that `home.json` names).
     """
     path = Path(path)
+    put_back(path.parent)
     if not path.is_file():
         raise ManifestError(f'{path}: no such manifest; prepare the corpus, or check its name')
+    with _without_collection():
+        clips = _read_clips(path, check_files)
+    _check_unique(path, clips)
+    return clips
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    "Pause the search for circular garbage, which looks at all rows again and again while they are read."
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read_clips(path: Path, check_files: bool) -> list[Clip]:
     try:
         rows = read_jsonl(path)
     except ValueError as error:
         raise ManifestError(str(error)) from None
-    folder, clips = clips_folder(path), []
+    folder = clips_folder(path)
+    files, within = FolderFiles(folder), folder == path.parent
+    clips = []
     for number, row in enumerate(rows, 1):
-        where = f'{path}, row {number}'
-        clips.append(_clip_from_row(where, row))
-        _check_file(where, folder, clips[-1], folder == path.parent, check_files)
-    _check_unique(path, clips)
+        try:
+            clips.append(_clip_from_row(row))
+            _check_file(files, clips[-1].path, within, check_files)
+        except ManifestError as error:
+            raise ManifestError(f'{path}, row {number}: {error}') from None
     return clips
 
 # %% ../../nbs/corpora/manifest.ipynb #00000011
@@ -157,61 +198,59 @@ def clips_folder(manifest: str | Path) -> Path:
     return home
 
 # %% ../../nbs/corpora/manifest.ipynb #00000012
+_ATTRIBUTES = {FIELD_NAMES.get(f.name, f.name): f.name for f in fields(Clip)}
+_REQUIRED = {name for name in _ATTRIBUTES if name not in OPTIONAL}
+
+
 def _row_from_clip(clip: Clip) -> dict:
-    row = {FIELD_NAMES.get(f.name, f.name): getattr(clip, f.name) for f in fields(clip)}
+    row = {name: getattr(clip, attribute) for name, attribute in _ATTRIBUTES.items()}
     return {name: value for name, value in row.items() if name not in OPTIONAL or value not in (None, '')}
 
 
-def _clip_from_row(where: str, row: Any) -> Clip:
-    attributes = {FIELD_NAMES.get(f.name, f.name): f.name for f in fields(Clip)}
-    _check_fields(where, row, list(attributes))
-    try:
-        return Clip(**{attributes[name]: value for name, value in row.items()})
-    except ManifestError as error:
-        raise ManifestError(f'{where}: {error}') from None
+def _clip_from_row(row: Any) -> Clip:
+    _check_fields(row)
+    return Clip(**{_ATTRIBUTES[name]: value for name, value in row.items()})
 
 
-def _check_fields(where: str, row: Any, names: list[str]) -> None:
+def _check_fields(row: Any) -> None:
     if not isinstance(row, dict):
-        raise ManifestError(f'{where}: must be an object with fields; got {row!r}')
-    for name in row:
-        if name not in names:
-            raise ManifestError(f'{where}: field "{name}" is unknown; the fields are {", ".join(names)}')
-    for name in names:
-        if name not in row and name not in OPTIONAL:
-            raise ManifestError(f'{where}: field "{name}" is missing; add it')
+        raise ManifestError(f'must be an object with fields; got {show(row)}')
+    if _REQUIRED <= row.keys() <= _ATTRIBUTES.keys():
+        return
+    if unknown := row.keys() - _ATTRIBUTES.keys():
+        raise ManifestError(f'field "{show(min(unknown))[1:-1]}" is unknown; the fields are {", ".join(_ATTRIBUTES)}')
+    raise ManifestError(f'field "{min(_REQUIRED - row.keys())}" is missing; add it')
 
 # %% ../../nbs/corpora/manifest.ipynb #00000013
-def _check_file(where: str, folder: Path, clip: Clip, within: bool, exists: bool) -> None:
+def _check_file(files: FolderFiles, path: str, within: bool, exists: bool) -> None:
     "Check that the file lies `within` the folder, and that it `exists`."
-    file = clip.file(folder)
-    real = Path(os.path.realpath(file))
-    if within and not real.is_relative_to(os.path.realpath(folder)):
-        raise ManifestError(f'{where}: field "path" leads out of the folder by a link, to {real}; copy the file there')
-    if exists and not file.is_file():
-        raise ManifestError(f'{where}: field "path": {file} does not exist; prepare the corpus again')
+    if within and (outside := files.outside(path)):
+        raise ManifestError(f'field "path" leads out of the folder by a link, to {outside}; copy the file there')
+    if exists and not files.is_file(path):
+        raise ManifestError(f'field "path": {Path(files.root, path)} does not exist; prepare the corpus again')
 
 
 def _check_unique(path: str | Path, clips: list[Clip]) -> None:
     rows: dict[str, int] = {}
     for i, clip in enumerate(clips, 1):
-        if clip.id in rows:
+        first = rows.setdefault(folded(clip.id), i)
+        if first != i:
+            alike = '' if clips[first - 1].id == clip.id else f', "{clips[first - 1].id}", but for case or accents'
             raise ManifestError(
-                f'{path}, row {i}: field "id": "{clip.id}" is taken by row {rows[clip.id]}; choose another'
+                f'{path}, row {i}: field "id": "{clip.id}" is taken by row {first}{alike}; choose another'
             )
-        rows[clip.id] = i
 
 # %% ../../nbs/corpora/manifest.ipynb #0000000d
 def check_splits_disjoint(clips: Iterable[Clip], keys: Sequence[str] = ('path', 'speaker', 'recording')) -> None:
     "Check that splits share no value of `keys`; empty values don't count. Raises ManifestError where they do."
     clips = list(clips)
     for key in keys:
-        splits = defaultdict(set)
-        for clip in clips:
-            splits[getattr(clip, key)].add(clip.split)
-        shared = [value for value, in_splits in splits.items() if value and len(in_splits) > 1]
+        pairs = dict.fromkeys((getattr(clip, key), clip.split) for clip in clips)
+        counts = Counter(value for value, _ in pairs)
+        shared = [value for value, count in counts.items() if value and count > 1]
         if shared:
+            names = ' and '.join(sorted(split for value, split in pairs if value == shared[0]))
             raise ManifestError(
-                f'{key} "{shared[0]}" is in the splits {" and ".join(sorted(splits[shared[0]]))}, '
+                f'{key} "{shared[0]}" is in the splits {names}, '
                 f'and {len(shared) - 1} more like it; put all clips of a {key} into one split'
             )
