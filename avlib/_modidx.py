@@ -635,6 +635,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'avlib/corpora/sound_names.py')},
             'avlib.corpora.speech_layouts': { 'avlib.corpora.speech_layouts.PublishedMixture': ( 'corpora/speech_layouts.html#publishedmixture',
                                                                                                  'avlib/corpora/speech_layouts.py'),
+                                              'avlib.corpora.speech_layouts.PublishedMixture.__post_init__': ( 'corpora/speech_layouts.html#publishedmixture.__post_init__',
+                                                                                                               'avlib/corpora/speech_layouts.py'),
                                               'avlib.corpora.speech_layouts._SplitFolder': ( 'corpora/speech_layouts.html#_splitfolder',
                                                                                              'avlib/corpora/speech_layouts.py'),
                                               'avlib.corpora.speech_layouts._SplitFolder._mixture': ( 'corpora/speech_layouts.html#_splitfolder._mixture',

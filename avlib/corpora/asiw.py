@@ -14,7 +14,7 @@ import numpy as np
 from .manifest import ManifestError
 from ..io.files import read_json
 from ..io.plain_pickle import read_plain_pickle
-from ..io.text_files import read_table, read_text, show
+from ..io.text_files import CONTROLS, read_table, read_text, show
 
 # %% ../../nbs/corpora/asiw.ipynb #00000005
 def _read_published(path: Path, read: Callable[[Path], Any] = read_plain_pickle) -> Any:
@@ -81,7 +81,7 @@ def video_folder(root: str | Path, part: str, video: str) -> Path | None:
 
     Raises ManifestError for a video whose name is a path or can't be printed.
     """
-    if not video.isprintable() or '/' in video or video in ('', '.', '..') or len(video.encode()) > 200:
+    if CONTROLS.search(video) or '/' in video or video in ('', '.', '..') or len(video.encode()) > 200:
         raise ManifestError(
             f'{root}: no folder can have the name of the video {show(video)}; correct the list of videos'
         )

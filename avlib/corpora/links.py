@@ -25,7 +25,7 @@ from ..io.audio import read_audio
 from ..io.files import name_errors, read_json, read_jsonl, write_json, write_jsonl
 from ..io.json_text import NAMES
 from ..io.names import check_name
-from ..io.text_files import show
+from ..io.text_files import CONTROLS, show
 
 # %% ../../nbs/corpora/links.ipynb #00000005
 LAYOUTS: dict[str, Callable[..., list]] = {
@@ -175,7 +175,9 @@ def check_root(link: dict) -> dict:
     Raises ManifestError where it is anything else.
     """
     root = link.get('root')
-    usable = isinstance(root, str) and root.isprintable() and len(os.fsencode(root)) <= 4096 and os.path.isabs(root)
+    usable = (
+        isinstance(root, str) and not CONTROLS.search(root) and len(os.fsencode(root)) <= 4096 and os.path.isabs(root)
+    )
     if not usable:
         raise ManifestError(f'"root" should be the absolute path of a folder; got {show(root)}')
     return link

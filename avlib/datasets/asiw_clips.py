@@ -16,6 +16,7 @@ from .moving_clips import draw_pairs
 from ..dsp.mixing import level_db
 from ..io.array_files import open_dataset
 from ..io.files import name_errors, read_json, read_jsonl, write_json, write_jsonl
+from ..io.text_files import check_within
 from ..io.video import MediaError, video_sound
 from ..synthesis.motion import STILL_THRESHOLDS, direction_class
 
@@ -117,6 +118,8 @@ class AsiwClips(Dataset):
         path, self.card, self.still = Path(folder) / f'{split}.jsonl', card, list(STILL_THRESHOLDS)
         with name_errors(path, 'prepare the corpus again'):
             self.root, self.rows = Path(card['published']), read_jsonl(path, dict)
+            for row in self.rows:
+                check_within(row['sound'])
             self.labels = torch.tensor([card['labels'].index(row['label']) + 1 for row in self.rows])
             self.displacements = torch.tensor([row['displacement'] for row in self.rows])
             self.directions = direction_class(self.displacements, classes, self.still)

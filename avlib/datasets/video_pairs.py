@@ -18,8 +18,10 @@ from .mixtures import LEVEL_DB, MixtureSettings
 from .negatives import draw_negatives
 from ..dsp.mixing import level_db, set_level
 from ..io.audio import read_audio
-from ..io.files import read_json, read_jsonl, write_json, write_jsonl
+from ..io.files import name_errors, read_json, read_jsonl, write_json, write_jsonl
 from ..io.pictures import IMAGE_SUFFIXES, read_image
+from .base import check_rate
+from ..io.text_files import check_within
 from ..io.video import crop_sound, resize_frame, video_frames, video_info, video_sound
 
 # %% ../../nbs/datasets/video_pairs.ipynb #39e16ba8
@@ -38,9 +40,15 @@ class VideoPairs(Dataset):
     """
 
     def __init__(self, folder: str | Path, split: str):
-        card, self.rows = read_json(Path(folder) / 'card.json'), read_jsonl(Path(folder) / f'{split}.jsonl')
-        self.root, self.size = Path(card['videos']), card['size']
-        self.settings = MixtureSettings(rate=card['rate'], seconds=card['seconds'])
+        card_path, path = Path(folder) / 'card.json', Path(folder) / f'{split}.jsonl'
+        with name_errors(card_path, 'prepare the corpus again'):
+            card = read_json(card_path, dict)
+            self.root, self.size = Path(card['videos']), int(card['size'])
+            self.settings = MixtureSettings(rate=check_rate(card['rate']), seconds=float(card['seconds']))
+        with name_errors(path, 'prepare the corpus again'):
+            self.rows = read_jsonl(path, dict)
+            for row in self.rows:
+                check_within(row['file']), check_within(row['sound'])
 
     def __len__(self) -> int:
         return len(self.rows)
