@@ -97,7 +97,7 @@ class SoundTrack:
     `sink`: function that takes the samples `[n]`, block after block without gaps. Samples before time 0 are cut.
     """
 
-    LOOKAHEAD, TOLERANCE = 4, 0.01  # blocks, s
+    LOOKAHEAD, TOLERANCE, SILENCE = 4, 0.01, 2**20  # blocks, s, samples of a gap that are passed on at once
 
     def __init__(self, rate: int, sink: Callable[[np.ndarray], Any]) -> None:
         self.rate, self.sink, self.begin, self.end, self.empty = rate, sink, 0, 0, True
@@ -126,7 +126,8 @@ class SoundTrack:
             self.end = min(start, 0)
         skip = max(self.end - start, -start, 0)
         if start > max(self.end, 0):
-            self.sink(np.zeros(start - max(self.end, 0), np.float32))
+            for left in range(start - max(self.end, 0), 0, -self.SILENCE):
+                self.sink(np.zeros(min(left, self.SILENCE), np.float32))
         if skip < len(block):
             self.sink(block[skip:])
         self.end = max(self.end, start + len(block))
