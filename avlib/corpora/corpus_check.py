@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from .corpus_folder import put_back
 from .find_files import one_line, read_left_out
 from .manifest import SPLITS, Clip, ManifestError, check_splits_disjoint, clips_folder, read_manifest
 from ..io.audio import AudioError
@@ -132,6 +133,7 @@ def check_corpus(name: str, root: str | Path = 'data/corpora') -> CorpusReport:
     """
     check_name(name, 'corpus')
     manifest = Path(root) / name / 'manifest.jsonl'
+    put_back(manifest.parent)
     if not manifest.is_file():
         present = sorted(path.parent.name for path in Path(root).glob('[!.]*/manifest.jsonl'))
         names = ', '.join(good_names(present, 'corpus')) or 'none'

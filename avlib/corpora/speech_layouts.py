@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from .find_files import DAMAGED, OTHER, FolderReader, LeftOut
+from .ids import id_error
 from .manifest import Clip, ManifestError
 from ..io.audio import AudioInfo, audio_info
 
@@ -18,7 +19,7 @@ from ..io.audio import AudioInfo, audio_info
 class PublishedMixture:
     """Mixture of a published corpus: files of mixture, sources and noise (None if there is none), and `speakers`.
 
-    Speakers have the order of the sources; `rate` in Hz.
+    Speakers have the order of the sources; `rate` in Hz. Raises ManifestError for an id that `id_error` refuses.
     """
 
     id: str
@@ -30,6 +31,10 @@ class PublishedMixture:
     frames: int
     channels: int = 1
     noise: Path | None = None
+
+    def __post_init__(self) -> None:
+        if error := id_error(self.id):
+            raise ManifestError(f'{self.mixture}: the id {error}')
 
 # %% ../../nbs/corpora/speech_layouts.ipynb #00000018
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ __all__ = ['stereo_folder']
 from pathlib import Path
 
 from .find_files import FolderReader, LeftOut, drop_repeated
+from .ids import folded, id_from_path
 from .manifest import ManifestError
 from .speech_layouts import PublishedMixture
 from .splits import assign_splits
@@ -14,20 +15,20 @@ from ..io.audio import AUDIO_SUFFIXES, AudioInfo, audio_info
 
 # %% ../../nbs/corpora/stereo_folder.ipynb #b957bd56
 class _StereoRecordings:
-    "Read recordings below a folder: name, path and header. Raises ManifestError for one channel or a repeated name."
+    "Read recordings below a folder: path and header. Raises ManifestError for one channel or a repeated name."
 
     def __init__(self, root: Path):
         self.root = root
         self.paths: dict[str, Path] = {}
 
-    def __call__(self, path: Path) -> tuple[str, Path, AudioInfo]:
-        name, info = path.relative_to(self.root).with_suffix('').as_posix(), audio_info(path)
+    def __call__(self, path: Path) -> tuple[Path, AudioInfo]:
+        name, info = folded(id_from_path(path.relative_to(self.root))), audio_info(path)
         if info.channels < 2:
             raise ManifestError(f'{path}: has one channel; directions need two; take it out of the folder')
         if name in self.paths:
-            raise ManifestError(f'{path}: has the name of {self.paths[name].name}; rename one')
+            raise ManifestError(f'{path}: has the name of {self.paths[name].relative_to(self.root)}; rename one')
         self.paths[name] = path
-        return name, path, info
+        return path, info
 
 # %% ../../nbs/corpora/stereo_folder.ipynb #5e8538b7
 def stereo_folder(
@@ -50,8 +51,9 @@ def stereo_folder(
             f'{root}: holds {len(recordings)} recording(s); six are needed, two each for training, validation and '
             'test: cut a long one into several'
         )
-    splits = assign_splits([''] * len(recordings), [name for name, _, _ in recordings], held_out=held_out)
+    paths = [path.relative_to(root) for path, _ in recordings]
+    splits = assign_splits([''] * len(paths), [path.with_suffix('').as_posix() for path in paths], held_out=held_out)
     return [
-        PublishedMixture(name, split, path, (), (), info.rate, info.frames, info.channels)
-        for (name, path, info), split in zip(recordings, splits, strict=True)
+        PublishedMixture(id_from_path(path), split, file, (), (), info.rate, info.frames, info.channels)
+        for path, (file, info), split in zip(paths, recordings, splits, strict=True)
     ]
