@@ -37,8 +37,9 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """Add the first page and the reports; put a prepared copy in the place of each notebook."""
+    """Add the first page, the page on security and the reports; put a prepared copy in the place of each notebook."""
     files.append(File.generated(config, 'index.md', abs_src_path=str(ROOT / 'README.md')))
+    files.append(File.generated(config, 'SECURITY.md', abs_src_path=str(ROOT / 'SECURITY.md')))
     for path in (ROOT / 'reports').rglob('*'):
         if path.is_file():
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
@@ -62,7 +63,7 @@ def site_link(match: re.Match, folder: str) -> str:
     if re.match(r'[a-z]+:|/', target):
         return match[0]
     path = posixpath.normpath(posixpath.join(folder, target))
-    if not path.startswith(('nbs/', 'reports/')):
+    if not path.startswith(('nbs/', 'reports/', 'SECURITY.md')):
         return text
     return f'[{text}]({posixpath.relpath(path.removeprefix("nbs/"), folder or ".")}{anchor})'
 
