@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from avlib.apps.cli import app
+from avlib.io.outputs import PREFIX
 from bad_inputs.base import BadInput, Refused, cli
 from bad_inputs.table import PAGE, ROOT, areas, outcome, row, title
 
@@ -34,9 +35,12 @@ def test_is_refused_as_the_table_says(area, case, rows, tmp_path):
     assert len(lines) == 1 or isinstance(error, Refused), 'a function names several files on one line'
     assert all(line.strip() and line.isprintable() and len(line) <= LONGEST for line in lines), message
     assert not re.search(r'Traceback|0x[0-9a-f]{6}|object at', message)
-    files = {path.name for path in folder.rglob('*')}
-    assert not [name for name in files if name.startswith('.')], 'a hidden file is left'
-    assert names_one_of(lines[0], files | arguments(error) | {case.about}), f'{message}: names no file and no argument'
+    paths = list(folder.rglob('*'))
+    left = [path.name for path in paths if path.name.startswith(PREFIX if path.is_dir() else '.')]
+    assert not left, 'a hidden file, or a folder of unfinished files, is left'
+    assert names_one_of(lines[0], {path.name for path in paths} | arguments(error) | {case.about}), (
+        f'{message}: names no file and no argument'
+    )
 
 
 def names_one_of(line: str, names: set[str]) -> bool:
@@ -78,8 +82,9 @@ def test_table_has_no_other_rows(rows):
     assert {area: [line[2:].split(' | ')[0] for line in lines] for area, lines in rows.items()} == kinds
 
 
-def test_notices_what_is_not_refused(tmp_path):
+def test_notices_what_is_not_refused(tmp_path, monkeypatch):
     """A command that ends well, a function that returns, a message without a name."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError, match='status 0'):
         cli('models')
     with pytest.raises(AssertionError, match='good sound: is not refused'):

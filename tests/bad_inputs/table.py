@@ -65,6 +65,7 @@ def _without_folders(message: str, folder: Path) -> str:
     """Return a message with the folders of this machine left out."""
     for place in (folder.resolve(), folder, ROOT):
         message = message.replace(f'{place}{os.sep}', '').replace(str(place), 'FOLDER')
+    message = re.sub(r'process \d+, since [\d-]+ [\d:]+', 'process NUMBER, since TIME', message)
     return re.sub(r'(.)\1{40,}', r'\1\1\1…', message)  # names of hundreds of letters
 
 
