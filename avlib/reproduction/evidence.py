@@ -123,8 +123,7 @@ def contrast(samples: list[Sample], coefficients: list[float], between_seeds: Co
     `between_seeds`: the variance between the seeds of one experiment.
     """
     terms = list(zip(samples, coefficients, strict=True))
-    ids = [id for id in samples[0].ids if all(id in sample.ids for sample in samples)]
-    if ids:
+    if ids := _common_ids(samples):
         summed = np.sum([c * _means(sample, ids) for sample, c in terms], 0)
         value, examples = float(summed.mean()), mean_component(summed, _groups(samples[0], ids))
     else:
@@ -139,16 +138,24 @@ def contrast(samples: list[Sample], coefficients: list[float], between_seeds: Co
     return Contrast(value, examples, seeds, one_seed * between_seeds.variance if between_seeds else 0.0)
 
 
-def _means(sample: Sample, ids: list[str]) -> np.ndarray:
+def _common_ids(samples: list[Sample]) -> tuple[str, ...]:
+    "Return the ids of the examples that all samples have."
+    common = set.intersection(*(set(sample.ids) for sample in samples))
+    return tuple(id for id in samples[0].ids if id in common)
+
+
+def _means(sample: Sample, ids: tuple[str, ...]) -> np.ndarray:
     "Return the scores of some examples `[example]`, as means over seeds."
     return sample.values[:, _positions(sample, ids)].mean(0)
 
 
-def _groups(sample: Sample, ids: list[str]) -> list | None:
+def _groups(sample: Sample, ids: tuple[str, ...]) -> list | None:
     return None if sample.groups is None else [sample.groups[i] for i in _positions(sample, ids)]
 
 
-def _positions(sample: Sample, ids: list[str]) -> list[int]:
+def _positions(sample: Sample, ids: tuple[str, ...]) -> list[int]:
+    if ids == sample.ids:
+        return list(range(len(ids)))
     places = {id: place for place, id in enumerate(sample.ids)}
     return [places[id] for id in ids]
 
