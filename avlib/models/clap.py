@@ -120,6 +120,8 @@ def load_clap(checkpoint: str | Path, audio_model: str) -> tuple:
     `audio_model`: 'HTSAT-tiny' or 'HTSAT-base', as the weights.
     Raises ImportError without laion-clap, ValueError where weights or roberta-base are missing or weights don't fit.
     """
+    if torch.get_default_device().type == 'meta':  # only sizes are asked for, and these weights are not saved
+        return nn.Identity(), None
     weights = read_clap_weights(checkpoint)
     model, tokenizer = open_clap(audio_model)
     try:
@@ -187,10 +189,7 @@ class Clap(nn.Module):
 
     def __init__(self, checkpoint: str = '', audio_model: str = 'HTSAT-tiny'):
         super().__init__()
-        if torch.get_default_device().type == 'meta':  # only sizes are asked for; CLAP's weights are not saved
-            self.model, self._tokenizer = nn.Identity(), None
-        else:
-            self.model, self._tokenizer = load_clap(checkpoint, audio_model)
+        self.model, self._tokenizer = load_clap(checkpoint, audio_model)
         self.width, self.context, self.token_width = 512, 77, 768
         self.register_state_dict_post_hook(_drop_weights)
         self.register_load_state_dict_post_hook(_ignore_missing)

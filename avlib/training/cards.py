@@ -38,7 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {  # by the name of an entry
 WHOLE, REAL = (0, 65_536), (-1e6, 1e6)  # all other numbers
 LONGEST_TEXT, LONGEST_LIST = 1000, 10_000
 
-
+# %% ../../nbs/training/cards.ipynb #7f738302
 def check_number(where: str, value: Any, kind: type) -> None:
     "Raise ValueError unless a value is a number of the kind int or float in the range for the entry `where`."
     low, high = RANGES.get(where.rpartition('.')[2], WHOLE if kind is int else REAL)
@@ -47,7 +47,7 @@ def check_number(where: str, value: Any, kind: type) -> None:
         raise ValueError(f'{where}: got {show(value)}; expected {NAMES[kind]} from {low:.15g} to {high:.15g}')
 
 
-def check_plain(where: str, value: Any, kind: type) -> None:
+def check_plain(where: str, value: Any, kind: Any) -> None:
     "Raise ValueError unless a value of the entry `where` is of a plain kind: a number, a text, true or false, a list …"
     if kind in (int, float):
         check_number(where, value, kind)
@@ -80,7 +80,7 @@ def check_value(where: str, value: Any, kind: Any) -> None:
     else:
         _check_any(where, value)
 
-
+# %% ../../nbs/training/cards.ipynb #5744f0a2
 def _check_contents(where, value, origin, parts):
     check_plain(where, value, dict if origin is dict else list)
     entries: Iterable = value.items() if origin is dict else enumerate(value)
@@ -163,7 +163,7 @@ class Prepared(TypedDict, total=False):
     labels: list[str]
     stereo: Stereo
 
-
+# %% ../../nbs/training/cards.ipynb #95397bf3
 class Card(TypedDict):
     """Entries of a card. `rate` in Hz; `sha256` of the weights.
 

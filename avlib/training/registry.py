@@ -38,7 +38,7 @@ METHOD = 'avlib.methods.base:Method'  # the contract
 METHOD_NAME = re.compile(r'avlib\.methods\.[a-z][a-z0-9_]*:[A-Z][A-Za-z0-9]*')
 
 
-def method_class(name: str) -> type:
+def method_class(name: str) -> Any:
     """Return the class of the method that `avlib.methods.MODULE:CLASS` names.
 
     Nothing but a module of this package's methods is imported. Raises ValueError for any other name, and for a method

@@ -33,7 +33,7 @@ class _NoValues(TorchFunctionMode):
             return args[0] if args else kwargs['tensor']  # as torch.nn.init passes it
         return func(*args, **kwargs)
 
-
+# %% ../../nbs/training/weight_sizes.ipynb #ffe78e6e
 @contextmanager
 def sizes_only(most: int) -> Iterator[None]:
     """Build networks of sizes alone, on the meta device.
