@@ -6,6 +6,7 @@ __all__ = ['SPLITS', 'FIELD_NAMES', 'OPTIONAL', 'ManifestError', 'is_utf8', 'Cli
 
 # %% ../../nbs/corpora/manifest.ipynb #00000002
 import gc
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,7 +58,7 @@ def _check_values(clip: 'Clip') -> None:
     if clip.split not in SPLITS:
         raise ManifestError(f'field "split" must be one of {", ".join(SPLITS)}; got {show(clip.split)}')
     if error := id_error(clip.id):
-        raise ManifestError(f'field "id" {error}, or add the corpus again (avlib data add)')
+        raise ManifestError(f'field "id" {error}, or add the corpus again (avlib data add … --overwrite)')
     if clip.rate < 1 or clip.frames < 1:
         raise ManifestError(f'fields "sample_rate" and "frames" must be positive; got {clip.rate} and {clip.frames}')
     texts = (clip.id, clip.path, clip.caption, clip.speaker, clip.recording, *clip.labels)
@@ -188,13 +189,15 @@ def clips_folder(manifest: str | Path) -> Path:
     if not path.is_file():
         return path.parent
     try:
-        home = Path(read_json(path)['home'])
-    except (ValueError, KeyError, TypeError) as error:
+        home = Path(read_json(path, dict)['home'])
+    except (KeyError, TypeError):
+        raise ManifestError(f'{path}: should name the folder of the clips as "home"; link the corpus again') from None
+    except ValueError as error:
+        raise ManifestError(str(error)) from None
+    if not home.is_absolute() or not os.path.isdir(home):
         raise ManifestError(
-            f'{path}: should name the folder of the clips as "home" ({error!r}); link the corpus again'
-        ) from error
-    if not home.is_absolute() or not home.is_dir():
-        raise ManifestError(f'{path}: there is no folder {home}; restore it, or link the corpus from its new place')
+            f'{path}: there is no folder {show(str(home))}; restore it, or link the corpus from its new place'
+        )
     return home
 
 # %% ../../nbs/corpora/manifest.ipynb #00000012
