@@ -115,10 +115,12 @@ def read_flickr(folder: str | Path, size: int = 224) -> dict[str, torch.Tensor]:
 
 
 def _flickr_boxes(file: Path, size: int) -> torch.Tensor:
+    with name_errors(file, 'copy it again', ManifestError):
+        content = read_bytes(file, MAX_XML)
     try:
-        root = ElementTree.fromstring(read_bytes(file, MAX_XML))  # nosec B314 # expat stops bombs
+        root = ElementTree.fromstring(content)  # nosec B314 # expat stops bombs
         boxes = [_box_numbers(box) for box in root.iter('bbox')]
-    except (ElementTree.ParseError, TypeError, ValueError, OSError, LookupError) as error:
+    except (ElementTree.ParseError, TypeError, ValueError, LookupError) as error:
         words = show(str(error)).strip('"\'')
         raise ManifestError(f'{file}: is no annotation of Flickr-SoundNet ({words}); copy it again') from error
     if not boxes or any(len(box) != 4 for box in boxes):

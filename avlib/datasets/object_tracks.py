@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from ..io.files import read_json, write_json
+from ..io.files import name_errors, read_json, write_json
+from ..io.text_files import show
 from ..io.video import MediaError, write_video
 from ..synthesis.moving_scenes import WALL, MotionSettings, record_object
 from ..synthesis.scenes import render_clip
@@ -73,33 +74,32 @@ def read_objects(path: str | Path, width: int, height: int) -> list[ObjectTrack]
     Raises MediaError for a file that is missing, damaged or empty, and for a box that is inverted or outside of the
     frame.
     """
-    try:
-        rows = read_json(path)['objects']
-    except FileNotFoundError as error:
-        raise MediaError(f'{path}: the file does not exist') from error
-    except (ValueError, TypeError, KeyError) as error:
-        message = ' '.join(str(error).split())[:100]
-        raise MediaError(
-            f'{path}: not a list of objects ({type(error).__name__}: {message}); see avlib.datasets.object_tracks'
-        ) from error
-    if not rows:
-        raise MediaError(f'{path}: lists no object; add objects, or give another file')
-    try:
+    if not Path(path).is_file():
+        raise MediaError(f'{path}: the file does not exist')
+    with name_errors(path, 'see avlib.datasets.object_tracks', MediaError):
+        rows = read_json(path, dict)['objects']
+        if not rows:
+            raise MediaError(f'{path}: lists no object; add objects, or give another file')
         return [_track_from_row(row, width, height) for row in rows]
-    except (ValueError, TypeError, KeyError) as error:
-        raise MediaError(f'{path}: {error}') from error
 
 # %% ../../nbs/datasets/object_tracks.ipynb #00000012
 def _track_from_row(row, width, height) -> ObjectTrack:
     if missing := {'name', 'times', 'boxes'} - set(row):
         raise ValueError(f'an object lacks {", ".join(sorted(missing))}')
-    values = {key: torch.tensor(row[key], dtype=torch.float32) for key in ('times', 'boxes', 'depth') if key in row}
+    values = {key: _numbers(row, key) for key in ('times', 'boxes', 'depth') if key in row}
     track = ObjectTrack(row['name'], **values)
     _check_numbers(track)
     for time, box in zip(track.times.tolist(), track.boxes.tolist(), strict=True):
         _check_box(track.name, time, box, width, height)
     boxes = torch.minimum(track.boxes.clamp(min=0), torch.tensor([width, height, width, height]))
     return track._replace(name=str(track.name), boxes=boxes)
+
+
+def _numbers(row, key) -> torch.Tensor:
+    try:
+        return torch.tensor(row[key], dtype=torch.float32)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f'"{key}" of an object should be numbers; got {show(row[key])}') from error
 
 
 def _check_numbers(track):

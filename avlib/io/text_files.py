@@ -25,12 +25,11 @@ def read_bytes(path: str | Path, largest: int = MAX_BYTES) -> bytes:
     Raises OSError where it is missing or can't be read, ValueError where it is larger, or no regular file.
     """
     check_regular(path)
+    size = os.path.getsize(path)
     with open(path, 'rb') as file:
-        content = file.read(largest + 1)
-    if len(content) > largest:
-        raise ValueError(
-            f'{path}: has {os.path.getsize(path)} bytes; expected at most {largest}; is it the right file? Split it'
-        )
+        content = b'' if size > largest else file.read(largest + 1)
+    if max(size, len(content)) > largest:
+        raise ValueError(f'{path}: has {size} bytes; expected at most {largest}; is it the right file? Split it')
     return content
 
 
@@ -45,7 +44,7 @@ def check_regular(path: str | Path) -> None:
 
 
 def check_within(path: Any) -> str:
-    "Return a path that a file's content gives. Raises ValueError where it isn't relative and doesn't stay in its folder."
+    "Return a relative path of a file's content. Raises ValueError where it is absolute or leaves its folder."
     if not isinstance(path, str) or CONTROLS.search(path) or os.path.isabs(path) or '..' in Path(path).parts:
         raise ValueError(f'the path {show(path)} should be relative and stay in its folder')
     return path
