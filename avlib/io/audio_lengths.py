@@ -78,8 +78,8 @@ def container_pieces(view: bytes | mmap, base: int = 0) -> tuple[list[Piece], li
         return None
     pieces, remarks, following = found
     while following is not None:
-        other = [], [f'goes on after byte {following} with other data'], None
-        more, remarks, following = _one_container(view, following) or other
+        other = [f'goes on after byte {following} with other data']
+        more, remarks, following = _one_container(view, following) or ([], other, None)
         pieces += more
     return pieces, remarks
 
