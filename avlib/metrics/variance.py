@@ -146,10 +146,7 @@ def seed_component(tables: Iterable[np.ndarray]) -> Component:
         raise ValueError(f'a variance between seeds needs tables of two seeds and two examples at least; got {shapes}')
     seeds, rest = zip(*map(_mean_squares, arrays), strict=True)
     between, within = _pooled(seeds), _pooled(rest)
-    variance = max(between.variance - within.variance, 0.0)
-    if variance == 0:
-        return Component(0.0, between.df)
-    return Component(variance, variance**2 / (between.variance**2 / between.df + within.variance**2 / within.df))
+    return Component(max(between.variance - within.variance, 0.0), between.df)
 
 
 def _mean_squares(table: np.ndarray) -> tuple[Component, Component]:

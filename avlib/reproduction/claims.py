@@ -188,9 +188,11 @@ def claims_table(claims: list[Claim]) -> str:
     lines = [HEADER, ['---'] * len(HEADER)]
     for claim in claims:
         seeds = seeds_text(claim.runs) if claim.runs else ', '.join(map(str, claim.seeds)) or '–'
+        if claim.parts and ';' in seeds:
+            seeds = 'of each part'
         verdict = f'**{claim.verdict}**'
         values = (claim.statement, claim.paper_value, format_value(claim), seeds, verdict, claim.cause)
-        lines += [(claim.id, *values), *(_part_cells(claim, part) for part in claim.parts)]
+        lines += [(claim.id, *values), *(_part_cells(claim, part) for part in claim.parts if claim.measured)]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
@@ -200,8 +202,8 @@ def _part_cells(claim: Claim, part: dict) -> tuple[str, ...]:
 
 
 def seeds_text(seeds_of: dict[str, list[int]]) -> str:
-    "Return the seeds of several experiments for a table: `0, 1, 2`, or `a 0, 1; b 0` where they differ."
-    texts = {name: ', '.join(map(str, seeds)) or '–' for name, seeds in seeds_of.items()}
+    "Return the seeds of experiments that were run for a table: `0, 1, 2`, or `a 0, 1; b 0` where they differ."
+    texts = {name: ', '.join(map(str, seeds)) for name, seeds in seeds_of.items() if seeds}
     if len(set(texts.values())) <= 1:
         return next(iter(texts.values()), '–')
     return '; '.join(f'{name} {text}' for name, text in texts.items())
@@ -209,7 +211,7 @@ def seeds_text(seeds_of: dict[str, list[int]]) -> str:
 # %% ../../nbs/reproduction/claims.ipynb #83761c9f
 def claims_text(claims: list[Claim], width: int = 100) -> str:
     "Return the claims for a terminal, a line of at most `width` characters each."
-    lines = (f'{claim.verdict:>9}  {claim.id:<16} {format_value(claim):<22} {claim.statement}' for claim in claims)
+    lines = (f'{claim.verdict:>9}  {claim.id:<22} {format_value(claim):<24} {claim.statement}' for claim in claims)
     return '\n'.join(line[:width] for line in lines)
 
 # %% ../../nbs/reproduction/claims.ipynb #00000012

@@ -53,7 +53,7 @@ The statements, margins and effects stand in [claims.yaml](../../claims.yaml), w
 contains chance in the test examples, grouped by speaker or recording, and in training. A claim holds where the whole
 interval lies beyond its margin, fails where it ends below half of the paper's effect, and is else undecided. Equalities
 have intervals of 90 %, all others of 95 %. A conjunction holds where all of its parts do, with Holm's p-values."""
-VARIANCES_HEAD = "Chance in training, pooled over the paper's experiments that have several seeds:"
+VARIANCES_HEAD = "Chance in training, pooled over the paper's experiments that have several seeds"
 
 
 class Report(Page):
@@ -62,9 +62,9 @@ class Report(Page):
     def claims(self, claims: list[Claim], variances: SeedVariances) -> None:
         "Add the table of claims, and the variances between seeds that decided them; keep those measured here."
         measured = variances.write(self.assets)
-        kept = f' They are kept in [seed_variance.json]({self.assets.name}/{measured.name}).' if measured else ''
+        kept = f' ([seed_variance.json]({self.assets.name}/{measured.name}))' if measured else ''
         spread = seed_variance_text(variances.found.values(), variances.profile)
-        self.text(f'{CLAIMS_HEAD}\n\n{claims_table(claims)}\n\n{VARIANCES_HEAD}{kept}\n\n{spread}')
+        self.text(f'{CLAIMS_HEAD}\n\n{claims_table(claims)}\n\n{VARIANCES_HEAD}{kept}:\n\n{spread}')
 
     def figure(self, figure, name: str, caption: str) -> None:
         "Add a matplotlib figure as `NAME.png` with a caption, and show it."

@@ -14,6 +14,7 @@ from ..io.files import read_json, write_json
 from ..io.import_closure import code_hash, import_closure, imported_names, module_file, source_hash
 from ..io.names import check_name
 from .run import run_lock
+from .claim_table import deciding_files
 from .stage_table import EXPERIMENT, LABELLED, SPEECH, STAGES, Stage
 from ..training.registry import component_names
 from ..training.settings import all_experiments, experiment_settings, read_params, repository
@@ -66,6 +67,10 @@ def stage_inputs(root: Path, profile: str, corpus: str, labelled_corpus: str) ->
         place = prepared_name(corpus if stage.corpus == SPEECH else labelled_corpus, stage.corpus)
         if not stage.experiment:
             hashes['code'][stage.name] = stage_code_hash(root, stage, {})
+            if stage.notebook.startswith('papers/'):
+                files = deciding_files(root, profile, stage.paper)
+                texts = [path.read_text(encoding='utf-8') for path in files]
+                hashes['code'][stage.name] = short_hash([hashes['code'][stage.name], *texts])
         else:
             entries = _experiment_hashes(root, params, stage, profile, place)
             for kind, own in zip(('code', 'settings'), entries, strict=True):

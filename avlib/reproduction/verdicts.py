@@ -215,6 +215,10 @@ def _joined(row: ClaimRow, notes: list[str]) -> list[str]:
     "Return the remarks of parts, each once with the labels of its parts."
     if not row.parts:
         return [note for note in notes if note]
+    missing = [note.startswith(NOT_RUN) for note in notes]
+    if all(missing):
+        return [NOT_RUN]
+    notes = [NOT_RUN if absent else note for note, absent in zip(notes, missing, strict=True)]
     labels = {note: [own.label for own, other in zip(row.parts, notes, strict=True) if other == note] for note in notes}
     return [f'{", ".join(own)}: {note}' for note, own in labels.items() if note]
 
