@@ -112,7 +112,7 @@ def _decode_mono(path: str | Path, sound: Sound, count: int, skip: int, block: i
         warnings.warn(cancel_warning(path), stacklevel=3)
     return mono
 
-
+# %% ../../nbs/io/audio.ipynb #55fbdf61
 def _check_size(path: str | Path, samples: float) -> None:
     if text := over_limit('samples', samples):
         raise AudioError(f'{path}: {text}; or read it in blocks')

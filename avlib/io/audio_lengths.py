@@ -105,7 +105,7 @@ def _one_container(view: bytes | mmap, base: int) -> tuple[list[Piece], list[str
         return [_piece(layout, after)], more, None
     return [Piece(((0, len(view)),), b'', layout.frames, layout.slack)], [], None
 
-
+# %% ../../nbs/io/audio_lengths.ipynb #1a33cfb5
 def _is_misread(view: bytes | mmap, layout: Layout, rest: str) -> bool:
     """Return whether libsndfile would misread a complete file with a correct header.
 

@@ -34,7 +34,7 @@ class Limits:
     frames: float = 24 * 3600 * 60
     packets: float = 10_000_000
 
-
+# %% ../../nbs/io/limits.ipynb #0f65617f
 def current_limits() -> Limits:
     """Return the limits, with those replaced that the environment variable AVLIB_LIMITS sets.
 

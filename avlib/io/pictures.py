@@ -48,7 +48,7 @@ def _explanation(path: str | Path, error: Exception) -> str:
         return over_limit('pixels', float(re.findall(r'\d+', str(error))[0])) or str(error)
     return f'is no whole picture ({error or type(error).__name__}); copy it again'
 
-
+# %% ../../nbs/io/pictures.ipynb #60192f6f
 REFUSED = {'EPS', 'WMF'}  # programs in a page language, which another program would run
 
 

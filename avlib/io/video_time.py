@@ -122,8 +122,7 @@ class SoundTrack:
         start = self.end + _deviation(self.end, self.waiting, self.rate, self.empty)
         block = self.waiting.popleft()[1]
         if self.empty:
-            self.begin, self.empty = start, False
-            self.end = min(start, 0)
+            self.begin, self.empty, self.end = start, False, min(start, 0)
         skip = max(self.end - start, -start, 0)
         if start > max(self.end, 0):
             for left in range(start - max(self.end, 0), 0, -self.SILENCE):
