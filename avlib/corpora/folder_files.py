@@ -7,16 +7,35 @@ __all__ = ['FILE', 'FOLDER', 'LINK', 'OTHER', 'MISSING', 'UNKNOWN', 'FolderFiles
 import os
 from pathlib import Path
 
-# %% ../../nbs/corpora/folder_files.ipynb #3b00b8b3
+# %% ../../nbs/corpora/folder_files.ipynb #7e0068db
 FILE, FOLDER, LINK, OTHER, MISSING, UNKNOWN = 'file', 'folder', 'link', 'other', 'missing', 'unknown'
 
 
+def _list_folder(folder: str) -> dict[str, str] | None:
+    "Return the kinds of the entries of a folder, by name; None where it can't be listed."
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: _entry_kind(entry) for entry in entries}
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        return None
+
+
+def _entry_kind(entry: os.DirEntry) -> str:
+    if entry.is_symlink():
+        return LINK
+    if entry.is_file(follow_symlinks=False):
+        return FILE
+    return FOLDER if entry.is_dir(follow_symlinks=False) else OTHER
+
+# %% ../../nbs/corpora/folder_files.ipynb #3b00b8b3
 class FolderFiles:
     "Files in and below a folder `root`, by their paths relative to it, with '/' and without '..'."
 
     def __init__(self, root: str | Path):
         self.root = os.fspath(root)
-        self.folders: dict[str, dict[str, str] | None] = {'': self._list('')}  # None: neither listed nor missing
+        self.folders: dict[str, dict[str, str] | None] = {'': _list_folder(self.root)}  # None: unknown
 
     def is_file(self, path: str) -> bool:
         "Return whether there is a file, or a link to one."
@@ -37,8 +56,7 @@ class FolderFiles:
         folder, _, name = path.rpartition('/')
         if folder not in self.folders:
             self._read(folder)
-        entries = self.folders[folder]
-        if entries is None:
+        if (entries := self.folders[folder]) is None:
             return UNKNOWN
         return entries.get(name) or (UNKNOWN if entries and os.path.lexists(self._full(path)) else MISSING)
 
@@ -49,21 +67,5 @@ class FolderFiles:
             path = f'{path}/{name}' if path else name
             if path not in self.folders:
                 kind = self._kind(path)
-                self.folders[path] = self._list(path) if kind == FOLDER else {} if kind == MISSING else None
-
-    def _list(self, folder: str) -> dict[str, str] | None:
-        try:
-            with os.scandir(self._full(folder)) as entries:
-                return {entry.name: _entry_kind(entry) for entry in entries}
-        except FileNotFoundError:
-            return {}
-        except OSError:
-            return None
-
-
-def _entry_kind(entry: os.DirEntry) -> str:
-    if entry.is_symlink():
-        return LINK
-    if entry.is_file(follow_symlinks=False):
-        return FILE
-    return FOLDER if entry.is_dir(follow_symlinks=False) else OTHER
+                unlisted = {} if kind == MISSING else None
+                self.folders[path] = _list_folder(self._full(path)) if kind == FOLDER else unlisted

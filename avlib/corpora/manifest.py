@@ -35,7 +35,7 @@ class ManifestError(ValueError):
 
 
 _TEXTS = ('id', 'split', 'path', 'caption', 'speaker', 'recording')
-_TYPES = {
+_TYPES: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(_TEXTS, (str, 'a text')),
     **dict.fromkeys(('rate', 'frames'), (int, 'a whole number')),
     'labels': ((tuple, list), 'a list of texts'),
@@ -69,6 +69,13 @@ def _check_values(clip: 'Clip') -> None:
         raise ManifestError(f'field "path" must lie in the folder of the manifest, relative to it; got "{clip.path}"')
 
 
+def _compose_names(clip: 'Clip') -> None:
+    object.__setattr__(clip, 'labels', tuple(map(composed, clip.labels)))
+    if not (clip.id.isascii() and clip.speaker.isascii() and clip.recording.isascii()):
+        for name in ('id', 'speaker', 'recording'):
+            object.__setattr__(clip, name, composed(getattr(clip, name)))
+
+
 def is_utf8(text: str) -> bool:
     "Return whether UTF-8 can hold a text; names of files in other encodings have characters that it can't."
     return text.isascii() or not re.search('[\ud800-\udfff]', text)
@@ -85,8 +92,7 @@ class Clip:
     """Clip of a corpus, one row of its manifest: `rate` in Hz (`sample_rate` in the file), `frames` per channel.
 
     Names (id, labels, speaker, recording) get composed accents, Unicode's form NFC; a path stays as it is on disk.
-    Raises ManifestError, which names the field, for a wrong type, an unknown split, a path that leaves the folder,
-    and a rate or length that isn't positive.
+    Raises ManifestError, which names the field, for a wrong type or value, and for a path that leaves the folder.
     """
 
     id: str
@@ -104,10 +110,7 @@ class Clip:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        object.__setattr__(self, 'labels', tuple(map(composed, self.labels)))
-        if not (self.id.isascii() and self.speaker.isascii() and self.recording.isascii()):
-            for name in ('id', 'speaker', 'recording'):
-                object.__setattr__(self, name, composed(getattr(self, name)))
+        _compose_names(self)
         _check_values(self)
 
     @property
@@ -150,7 +153,7 @@ def read_manifest(path: str | Path, check_files: bool = False) -> list[Clip]:
     _check_unique(path, clips)
     return clips
 
-
+# %% ../../nbs/corpora/manifest.ipynb #4214413e
 @contextmanager
 def _without_collection() -> Iterator[None]:
     "Pause the search for circular garbage, which looks at all rows again and again while they are read."
