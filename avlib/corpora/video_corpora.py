@@ -172,7 +172,7 @@ def vggsound_list(root: str | Path) -> list[tuple[str, str, str]]:
     path = _find_list(root, 'vggsound.csv')
     rows = _read_list(path, read_table)
     for number, row in rows:
-        if len(row) != 4 or not row[1].isdecimal() or row[3] not in ('train', 'test'):
+        if len(row) != 4 or not row[1].isdecimal() or len(row[1]) > 9 or row[3] not in ('train', 'test'):
             raise ManifestError(
                 f'{path}, line {number}: should be VIDEO,START,LABEL,train or test; got {show(",".join(row))}'
             )

@@ -46,9 +46,7 @@ class VideoPairs(Dataset):
             self.root, self.size = Path(card['videos']), int(card['size'])
             self.settings = MixtureSettings(rate=check_rate(card['rate']), seconds=float(card['seconds']))
         with name_errors(path, 'prepare the corpus again'):
-            self.rows = read_jsonl(path, dict)
-            for row in self.rows:
-                check_within(row['file']), check_within(row['sound'])
+            self.rows = [_within_folder(row) for row in read_jsonl(path, dict)]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,6 +108,11 @@ def write_video_corpus(folder: str | Path, kind: str, root: str | Path, settings
     return read_json(folder / 'card.json')
 
 # %% ../../nbs/datasets/video_pairs.ipynb #00000007
+def _within_folder(row: dict) -> dict:
+    check_within(row['file']), check_within(row['sound'])
+    return row
+
+
 def _hold_out_validation(rows, seed) -> dict[str, list[dict]]:
     splits = split_names([row['id'] for row in rows['train']], 0, 0.05, seed)
     return {
