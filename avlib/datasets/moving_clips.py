@@ -198,6 +198,10 @@ class MovingClips(Dataset):
             'window': torch.zeros(1, dtype=torch.long),
         }
 
+    def training_example(self, index: int, rng: np.random.Generator) -> dict:
+        "Return an example; sounds were drawn when the clips were rendered, so `rng` has no effect."
+        return self[index]
+
     def read_tensors(self, index: int | slice) -> dict[str, torch.Tensor]:
         "Return image, objects and audio of a clip, or of a slice of clips; images are from 0 to 1."
         return read_clips(self.tensors, index)

@@ -17,13 +17,14 @@ from .moving_clips import MovingClips
 from ..io.files import read_jsonl
 
 # %% ../../nbs/datasets/moving_pairs.ipynb #00000005
-VISUAL_INPUTS = ('features', 'distance', 'crops', 'boxes', 'depth', 'image')
+VISUAL_INPUTS = ('features', 'distance', 'sizes', 'crops', 'boxes', 'depth', 'image')
 
 
 def visual_inputs(example: dict) -> dict:
     """Return the visual inputs of an example.
 
-    They are objects by `features` and `distance`, or by `crops`, `boxes` and `depth`; and the `image`.
+    They are objects by `features` and `distance`, and `sizes` where features are of different sizes; or by `crops`,
+    `boxes` and `depth`; and the `image`.
     """
     return {name: example[name] for name in VISUAL_INPUTS if name in example}
 
@@ -82,10 +83,15 @@ class MovingData(CorpusData):
     def adapt_settings(settings: dict, prepared) -> dict:
         """Return a method's settings for the prepared clips.
 
-        `classes: corpus` stands for the number of labels. Published clips have features and need no image encoder.
+        `classes: corpus` stands for the number of labels. Published clips have features and need no image encoder; the
+        graph takes the largest of their sizes.
         """
-        classes = {'classes': len(prepared.card['labels'])} if settings.get('classes') == 'corpus' else {}
-        return {**settings, **classes, **({'visual': None} if 'published' in prepared.card else {})}
+        card = prepared.card
+        adapted = {**settings, **({'classes': len(card['labels'])} if settings.get('classes') == 'corpus' else {})}
+        if 'published' not in card:
+            return adapted
+        graph = {**settings.get('graph', {}), 'features': max(card.get('feature_sizes', [2048]))}
+        return {**adapted, 'visual': None, 'graph': graph}
 
 # %% ../../nbs/datasets/moving_pairs.ipynb #08447f7d
 def draw_two_clips(labels: torch.Tensor, rng: np.random.Generator) -> tuple[int, int]:
@@ -96,10 +102,13 @@ def draw_two_clips(labels: torch.Tensor, rng: np.random.Generator) -> tuple[int,
 
 # %% ../../nbs/datasets/moving_pairs.ipynb #00000007
 class MovingPairs(MovingData):
-    "Training examples of two clips of different labels (see `open_clips` and `stack_clips`)."
+    """Training examples of two clips of different labels (see `open_clips` and `stack_clips`).
 
-    def __init__(self, clips: MovingClips | AsiwClips, size: int, seed: int):
-        self.clips, self.size, self.seed = clips, size, seed
+    `augment`: vary sounds, where clips are published (see `AsiwClips.training_example`).
+    """
+
+    def __init__(self, clips: MovingClips | AsiwClips, size: int, seed: int, augment: bool = True):
+        self.clips, self.size, self.seed, self.augment = clips, size, seed, augment
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'MovingPairs':
@@ -109,12 +118,15 @@ class MovingPairs(MovingData):
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int, size: int = 64) -> 'MovingPairs':
         "Return pairs of the validation split, always the same."
-        return cls(open_clips(prepared, 'valid', settings['settings'].get('directions', 10)), size, 0)
+        return cls(open_clips(prepared, 'valid', settings['settings'].get('directions', 10)), size, 0, augment=False)
 
     def cache_visual_features(self, encode: Callable) -> 'MovingPairs':
         "Return a copy whose visual features are computed once (see `MovingClips.cache_visual_features`)."
-        return MovingPairs(self.clips.cache_visual_features(encode), self.size, self.seed)
+        return MovingPairs(self.clips.cache_visual_features(encode), self.size, self.seed, self.augment)
 
     def __getitem__(self, index: int) -> dict:
-        numbers = draw_two_clips(self.clips.labels, self.generator(index))
-        return stack_clips([self.clips[number] for number in numbers])
+        rng = self.generator(index)
+        numbers = draw_two_clips(self.clips.labels, rng)
+        if not self.augment:
+            return stack_clips([self.clips[number] for number in numbers])
+        return stack_clips([self.clips.training_example(number, rng) for number in numbers])

@@ -185,24 +185,32 @@ class SceneGraph(nn.Module):
     """Embeddings `[G, steps, width]` of graphs by `features [G, N, D]` and `adjacency [G, N, N]`.
 
     An object is present where it is linked with itself. Graphs without objects have an embedding, too.
-    `features`: D. `width`: of nodes and embeddings. `heads`: of attention.
+    `features`: D. `width`: of nodes and embeddings. `heads`: of attention. Features of this width are used as they are;
+    `sizes [G, N]` has the number of features of each object where some have fewer than D.
     Source: Chatterjee et al. 2022, supplement, sections 8.1 to 8.3.
     """
 
     def __init__(self, features: int = 2048, width: int = 512, heads: int = 4):
         super().__init__()
         self.width = width
-        self.nodes = nn.Sequential(
-            he_linear(features, width), nn.LeakyReLU(0.2), he_linear(width, width), nn.LeakyReLU(0.2)
-        )
+        self.nodes = nn.Identity() if features == width else _node_layers(features, width)
         self.attention, self.convolution = GraphAttention(width, width, heads), EdgeConvolution(width, width)
         self.recurrent = nn.GRU(2 * width, width, batch_first=True)
 
-    def forward(self, features: torch.Tensor, adjacency: torch.Tensor, steps: int) -> torch.Tensor:
+    def forward(
+        self, features: torch.Tensor, adjacency: torch.Tensor, steps: int, sizes: torch.Tensor | None = None
+    ) -> torch.Tensor:
         present = adjacency.diagonal(dim1=1, dim2=2) > 0
-        x = F.relu(self.attention(self.nodes(features), adjacency))
+        nodes = self.nodes(features)
+        if sizes is not None:
+            nodes = torch.where(sizes[..., None] == self.width, features[..., : self.width], nodes)
+        x = F.relu(self.attention(nodes, adjacency))
         summary = pool_nodes(x, present) + pool_nodes(F.relu(self.convolution(x, adjacency)), present)
         return self.recurrent(summary[:, None].expand(-1, steps, -1))[0]
+
+
+def _node_layers(features, width):
+    return nn.Sequential(he_linear(features, width), nn.LeakyReLU(0.2), he_linear(width, width), nn.LeakyReLU(0.2))
 
 
 def pool_nodes(x: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
@@ -217,6 +225,7 @@ class IndependentObjects(nn.Module):
     """Embeddings `[G, steps, width]` of single objects without context, a baseline for `SceneGraph`.
 
     They belong to the first `steps - 1` of `features [G, N, D]`; the last one is learned and the same for all graphs.
+    `adjacency` and `sizes` are those of a `SceneGraph`, and have no effect.
     Raises ValueError where there are fewer objects.
     Source: Gao and Grauman 2019, section 3.3.
     """
@@ -227,7 +236,9 @@ class IndependentObjects(nn.Module):
         self.nodes = nn.Sequential(he_linear(features, width), nn.LeakyReLU(0.2), he_linear(width, width))
         self.rest = nn.Parameter(torch.randn(width))
 
-    def forward(self, features: torch.Tensor, adjacency: torch.Tensor | None, steps: int) -> torch.Tensor:
+    def forward(
+        self, features: torch.Tensor, adjacency: torch.Tensor | None, steps: int, sizes: torch.Tensor | None = None
+    ) -> torch.Tensor:
         if steps > features.shape[1] + 1:
             raise ValueError(f'{steps - 1} objects are asked for; there are {features.shape[1]}')
         return torch.cat([self.nodes(features[:, : steps - 1]), self.rest.expand(len(features), 1, -1)], 1)

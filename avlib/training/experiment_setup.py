@@ -111,7 +111,9 @@ def initial_method(experiment: Experiment):
     method = build_method(name_of(experiment.components.method), experiment.method_settings)
     for other in experiment.init_from:
         load_shared_weights(method, other.folder / 'model.safetensors')
-    image_weights = experiment.settings.get('image_weights')
+    image_weights, classifier_weights = map(experiment.settings.get, ('image_weights', 'classifier_weights'))
+    if classifier_weights:
+        method.init_classifiers(repository() / classifier_weights)
     return method.init_image_encoder(repository() / image_weights) if image_weights else method
 
 
