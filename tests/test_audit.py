@@ -21,10 +21,6 @@ EXCEPTIONS = {  # a chapter with its module, or a file of tests; the rule; why t
     ('datasets/room_bank', PICKLE): 'a check copies an object as a worker of a data loader gets it',
     ('datasets/room_bank', UNPICKLES): 'its own copy',
     ('io/plain_pickle', PICKLE): 'its checks write pickles, hostile ones too',
-    (
-        'io/plain_pickle',
-        UNPICKLES,
-    ): 'what the reader gives is compared with what pickle gives, for pickles of the chapter',
     ('io/tensor_store', PICKLE): 'a check copies an object as a worker of a data loader gets it',
     ('io/tensor_store', UNPICKLES): 'its own copy',
     ('tests/bad_inputs/signals.py', BY_NAME): 'names that stand in that package',

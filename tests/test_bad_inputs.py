@@ -13,7 +13,7 @@ from avlib.io.outputs import PREFIX
 from bad_inputs.base import BadInput, Refused, cli
 from bad_inputs.table import PAGE, ROOT, areas, outcome, row, title
 
-LONGEST = 300  # characters of a line of a message
+LONGEST = 400  # characters of a line of a message
 CASES = [pytest.param(area, case, id=f'{area}: {case.kind}') for area, cases in areas().items() for case in cases]
 
 
