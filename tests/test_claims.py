@@ -21,7 +21,7 @@ VARIANTS = {  # what a report defines beside the experiments
     'boot': {'alpha0', 'alpha05', 'alpha1', 'alpha2', 'phase', 'delay'},
     'slavc': {'ogl', 'center-prior'},
 }
-MIXTURES, SPEAKERS, TRIALS = 200, 10, 400
+MIXTURES, SPEAKERS, TRIALS = 200, 10, 600
 EXAMPLES = tuple(map(str, range(MIXTURES)))
 SPREADS = [(0.2, 0.0), (0.2, 0.15), (0.35, 0.15), (0.35, 0.4)]  # standard deviations of seeds and speakers, dB
 

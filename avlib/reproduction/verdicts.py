@@ -215,12 +215,14 @@ def _joined(row: ClaimRow, notes: list[str]) -> list[str]:
     "Return the remarks of parts, each once with the labels of its parts."
     if not row.parts:
         return [note for note in notes if note]
-    missing = [note.startswith(NOT_RUN) for note in notes]
-    if all(missing):
+    missing = sum(note.startswith(NOT_RUN) for note in notes)
+    if missing == len(notes):
         return [NOT_RUN]
-    notes = [NOT_RUN if absent else note for note, absent in zip(notes, missing, strict=True)]
-    labels = {note: [own.label for own, other in zip(row.parts, notes, strict=True) if other == note] for note in notes}
-    return [f'{", ".join(own)}: {note}' for note, own in labels.items() if note]
+    labels_of = {
+        note: [own.label for own, other in zip(row.parts, notes, strict=True) if other == note] for note in notes
+    }
+    others = [f'{" and ".join(labels)}: {note}' for note, labels in labels_of.items() if note and NOT_RUN not in note]
+    return [*([f'{missing} of {len(notes)} parts {NOT_RUN}'] if missing else []), *others]
 
 # %% ../../nbs/reproduction/verdicts.ipynb #00000019
 def decide_claims(
