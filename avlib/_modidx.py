@@ -5,6 +5,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'avlib/apps/calibrate.py'),
                                       'avlib.apps.calibrate.main': ('apps/calibrate.html#main', 'avlib/apps/calibrate.py')},
             'avlib.apps.cli': { 'avlib.apps.cli._check_options': ('apps/cli.html#_check_options', 'avlib/apps/cli.py'),
+                                'avlib.apps.cli._error_text': ('apps/cli.html#_error_text', 'avlib/apps/cli.py'),
                                 'avlib.apps.cli._keep_bytes_of_paths': ('apps/cli.html#_keep_bytes_of_paths', 'avlib/apps/cli.py'),
                                 'avlib.apps.cli._print_once': ('apps/cli.html#_print_once', 'avlib/apps/cli.py'),
                                 'avlib.apps.cli._print_warning': ('apps/cli.html#_print_warning', 'avlib/apps/cli.py'),

@@ -40,13 +40,11 @@ class VideoPairs(Dataset):
     """
 
     def __init__(self, folder: str | Path, split: str):
-        card_path, path = Path(folder) / 'card.json', Path(folder) / f'{split}.jsonl'
-        with name_errors(card_path, 'prepare the corpus again'):
-            card = read_json(card_path, dict)
+        with name_errors(folder, 'prepare the corpus again'):
+            card = read_json(Path(folder) / 'card.json', dict)
             self.root, self.size = Path(card['videos']), int(card['size'])
             self.settings = MixtureSettings(rate=check_rate(card['rate']), seconds=float(card['seconds']))
-        with name_errors(path, 'prepare the corpus again'):
-            self.rows = [_within_folder(row) for row in read_jsonl(path, dict)]
+            self.rows = [_within_folder(row) for row in read_jsonl(Path(folder) / f'{split}.jsonl', dict)]
 
     def __len__(self) -> int:
         return len(self.rows)

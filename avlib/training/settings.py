@@ -56,6 +56,7 @@ TYPES: dict[str, type] = {
     '*.experiments.*.like': str,
     **{f'*.{name}': list for name in ('grid', 'grid_without', 'sweeps')},
     '*.grid.*': dict,
+    '*.grid.*.*': dict,
     '*.grid_without.*': str,
     '*.sweeps.*': dict,
     **{f'*.sweeps.*.{name}': kind for name, kind in (('name', str), ('setting', str), ('values', dict))},
