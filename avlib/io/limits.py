@@ -27,7 +27,7 @@ class Limits:
     channels: float = 64
     flow: float = 64 * 48_000
     hours: float = 24
-    samples: float = 200_000_000
+    samples: float = 1_000_000_000
     parts: float = 1000
     pixels: float = 64_000_000
     frame_pixels: float = 36_000_000

@@ -4,7 +4,6 @@
 __all__ = ['PARENTS', 'MOST_BOXES', 'COUNTS', 'MP4_NAMES', 'listed_packets']
 
 # %% ../../nbs/io/video_index.ipynb #1b5312bb
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
