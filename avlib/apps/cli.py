@@ -3,7 +3,8 @@
 # %% auto #0
 __all__ = ['app', 'QUERY_MODEL', 'OBJECT_MODEL', 'LOCALIZATION_MODEL', 'METHODS', 'Output', 'Mixture', 'ModelName', 'Queries',
            'Rest', 'Gate', 'MethodName', 'Sources', 'Suffix', 'Band', 'Overwrite', 'Cue', 'MicrophoneDistance',
-           'Switch', 'Objects', 'Boxes', 'Detector', 'Depth', 'Flow', 'separate', 'localize', 'models', 'main']
+           'Switch', 'Objects', 'Boxes', 'Detector', 'Depth', 'Flow', 'LONGEST_ARGUMENT', 'separate', 'localize',
+           'models', 'main']
 
 # %% ../../nbs/apps/cli.ipynb #00000002
 import io
@@ -272,8 +273,23 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        print(f'avlib: {error}', file=sys.stderr)
+        print(f'avlib: {_error_text(error)}', file=sys.stderr)
         raise SystemExit(1) from error
+
+
+LONGEST_ARGUMENT = 255  # characters of an argument that an error repeats
+
+
+def _error_text(error: Exception) -> str:
+    "Return the text of an error, in which each argument of the command stands on one line and is cut where it is long."
+    from avlib.corpora.find_files import one_line
+
+    text = str(error)
+    for argument in sys.argv[1:]:
+        if len(argument) > LONGEST_ARGUMENT or not argument.isprintable():
+            shown = one_line(argument[:LONGEST_ARGUMENT])
+            text = text.replace(argument, shown if len(argument) <= LONGEST_ARGUMENT else f'{shown}…')
+    return text
 
 
 @cache

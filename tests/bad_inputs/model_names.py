@@ -33,6 +33,8 @@ def load(name) -> None:
 CASES = [
     BadInput('unknown name', partial(separate, 'nobody')),
     BadInput('name in other letters', partial(separate, 'MixIT-Speech')),
+    BadInput('name with a line break', partial(separate, 'mixit\nspeech')),
+    BadInput('name of 5,000 letters', partial(separate, 'm' * 5000)),
     BadInput('path to weights that are missing', partial(separate, 'far/model.safetensors')),
     BadInput('folder without a model', partial(separate_by, 'models', None)),
     BadInput('weights without a card', partial(separate_by, 'lone.safetensors', b'')),

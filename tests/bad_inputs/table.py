@@ -66,6 +66,7 @@ def _without_folders(message: str, folder: Path) -> str:
     for place in (folder.resolve(), folder, ROOT):
         message = message.replace(f'{place}{os.sep}', '').replace(str(place), 'FOLDER')
     message = re.sub(r'process \d+, since [\d-]+ [\d:]+', 'process NUMBER, since TIME', message)
+    message = re.sub(r'Error opening \d+:', 'Error opening NUMBER:', message)  # of an open file
     return re.sub(r'(.)\1{40,}', r'\1\1\1…', message)  # names of hundreds of letters
 
 
