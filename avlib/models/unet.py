@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['CHOICES', 'ACTIVATIONS', 'repeat_for_queries', 'SplitConv', 'ResBlock', 'Down', 'Up', 'upsample', 'levels_up',
-           'run_up', 'Attention', 'modulate', 'mask_logits', 'EncodedMixture', 'ConditionalUNet']
+           'run_up', 'Attention', 'modulate', 'QueryProduct', 'mask_logits', 'EncodedMixture', 'ConditionalUNet']
 
 # %% ../../nbs/models/unet.ipynb #00000002
 from itertools import pairwise
@@ -149,20 +149,37 @@ def modulate(
     return attended
 
 # %% ../../nbs/models/unet.ipynb #6212a175
+class QueryProduct(nn.Module):
+    """Inner product of feature maps with a query.
+
+    `condition`: D, the width of the query's tokens. `features`: C, the number of maps.
+    Source: the released code of Mahmud et al. 2024.
+    """
+
+    def __init__(self, condition: int, features: int):
+        super().__init__()
+        self.project = nn.Linear(condition, features)
+        self.scale, self.offset = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        "Return masks before their activation, `[B, K, F, T]`, of maps `[B, K, C, F, T]` and queries `[B, K, L, D]`."
+        gates = self.scale * self.project(query.mean(2)).sigmoid()
+        return torch.einsum('bkcft,bkc->bkft', features, gates) + self.offset
+
+
 def mask_logits(
-    features: torch.Tensor, query: torch.Tensor, direct: nn.Module | None, project: nn.Module | None
+    features: torch.Tensor, query: torch.Tensor, direct: nn.Module | None, product: nn.Module | None
 ) -> torch.Tensor:
     """Return masks before their activation, `[B, K, F, T]`.
 
-    `features`: maps `[B, K, C, F, T]`. `query`: `[B, K, L, D]`. `direct`: a convolution to one map; or `project`: a
-    linear layer from D to C for the mean of the query's tokens.
-    Raises ValueError where both are None.
+    `features`: maps `[B, K, C, F, T]`. `query`: `[B, K, L, D]`. `direct`: a convolution to one map; or `product`: see
+    `QueryProduct`. Raises ValueError where both are None.
     """
     if direct is not None:
         return direct(features.flatten(0, 1)).view(*features.shape[:2], *features.shape[-2:])
-    if project is None:
-        raise ValueError('a mask needs a convolution or a projection of the query; got neither')
-    return torch.einsum('bkcft,bkc->bkft', features, project(query.mean(2)))
+    if product is None:
+        raise ValueError('a mask needs a convolution or an inner product with the query; got neither')
+    return product(features, query)
 
 # %% ../../nbs/models/unet.ipynb #00000010
 CHOICES = {
@@ -252,7 +269,7 @@ class _UNetLayers(nn.Module):
             Attention(c, heads, condition, self_attention, cross_attention) for c in channels[head:]
         )
         self.ups = levels_up(channels, features, res_blocks, decoder == 'lean')
-        self.project = nn.Linear(condition, features) if output == 'product' else None
+        self.product = QueryProduct(condition, features) if output == 'product' else None
         self.mask = nn.Conv2d(features, 1, 1) if output == 'direct' else None
 
 # %% ../../nbs/models/unet.ipynb #00000022
@@ -292,4 +309,4 @@ class ConditionalUNet(_UNetLayers):
         attended = modulate(maps, flat_query, self.downs[self.head :], self.attention)
         x = run_up(self.ups, [*encoded.skips, *attended])
         x = x[..., : encoded.size[0], : encoded.size[1]].unflatten(0, query.shape[:2])  # [B, K, features, F, T]
-        return ACTIVATIONS[self.activation](mask_logits(x, query, self.mask, self.project))
+        return ACTIVATIONS[self.activation](mask_logits(x, query, self.mask, self.product))
