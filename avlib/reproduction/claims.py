@@ -57,7 +57,7 @@ class Claim:
         if self.verdict != 'holds' and not self.cause:
             raise ValueError(f'{self.id}: the verdict "{self.verdict}" needs a cause; say why')
 
-
+# %% ../../nbs/reproduction/claims.ipynb #7ef69138
 def decide(interval: tuple[float, float], above: float = -math.inf, below: float = math.inf) -> str:
     "Return 'holds' where the whole interval lies in [above, below], 'fails' where none of it does, else 'undecided'."
     low, high = interval

@@ -43,7 +43,7 @@ def _(examples: FrozenMixtures) -> Groups:
 def _(examples: PublishedMixtures) -> Groups:
     return tuple(tuple(mixture.speakers) for mixture in examples.mixtures)
 
-
+# %% ../../nbs/reproduction/evidence.ipynb #1d962be8
 @example_groups.register
 def _(examples: StereoScenes) -> Groups | None:
     known = all(row['speakers'] for row in examples.rows)
@@ -137,7 +137,7 @@ def contrast(samples: list[Sample], coefficients: list[float], between_seeds: Co
     seeds = between_seeds.scaled(weight) if between_seeds else None
     return Contrast(value, examples, seeds, one_seed * between_seeds.variance if between_seeds else 0.0)
 
-
+# %% ../../nbs/reproduction/evidence.ipynb #ad71a567
 def _common_ids(samples: list[Sample]) -> tuple[str, ...]:
     "Return the ids of the examples that all samples have."
     common = set.intersection(*(set(sample.ids) for sample in samples))
@@ -175,7 +175,7 @@ class SeedVariance:
     def component(self) -> Component:
         return Component(self.variance, self.df)
 
-
+# %% ../../nbs/reproduction/evidence.ipynb #53e38690
 class SeedVariances:
     """The variances between seeds of a paper by metric: those of the profile, else borrowed, else None.
 

@@ -106,7 +106,7 @@ def _trend(row: Comparison, samples: dict[str, Sample], seeds: Component | None,
 # %% ../../nbs/reproduction/verdicts.ipynb #0000000e
 @dataclass(frozen=True)
 class Evidence:
-    "What claims are decided by: the scores of experiments, and the variances between their seeds."
+    "Scores of experiments, and the variances between their seeds: all that decides a claim."
 
     sample: Callable[[str, str], Sample | None]
     seed_variance: Callable[[str], SeedVariance | None]
