@@ -2,12 +2,12 @@
 
 # %% auto #0
 __all__ = ['SEARCHES', 'thresholded_snr', 'energy', 'zero_source_loss', 'pair_loss', 'pit_loss', 'pairwise_loss', 'mixit_loss',
-           'remix', 'subsets', 'subset_loss', 'sparsity_loss', 'MixITSettings', 'supervised_term', 'unsupervised_term',
-           'MixIT']
+           'remix', 'subset_loss', 'sparsity_loss', 'MixITSettings', 'supervised_term', 'unsupervised_term',
+           'name_network_settings', 'MixIT']
 
 # %% ../../nbs/methods/mixit.ipynb #00000002
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from inspect import Parameter, signature
 from typing import Annotated
 
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 
 from ..dsp.assignment import best_assignment
 from ..dsp.consistency import mixture_consistency
-from ..dsp.partition import optimal_partition, least_squares_assignment
+from ..dsp.partition import least_squares_assignment, optimal_partition, subset_products
 from ..dsp.precision import all_finite, at_least_single, check_floating, rescale, widen
 from .base import Separator
 from ..models.tdcn import TDCN
@@ -160,20 +160,11 @@ def remix(estimates: torch.Tensor, assignment: torch.Tensor, n_mixtures: int) ->
     return A @ estimates
 
 
-@lru_cache(maxsize=8)
-def subsets(M: int) -> torch.Tensor:
-    "Return all subsets of M estimates as rows of zeros and ones, `[2^M, M]`; row `k` has the binary digits of `k`."
-    return (torch.arange(2**M)[:, None] >> torch.arange(M)) & 1
-
-
 @at_least_single
 def subset_loss(mixtures: torch.Tensor, estimates: torch.Tensor, snr_max: float) -> torch.Tensor:
     "Return the loss of every mixture with every subset of the estimates, `[..., N, 2^M]`, from inner products only."
-    B = subsets(estimates.shape[-2]).to(estimates)  # [2^M, M]
     x = energy(mixtures)[..., None]  # [..., N, 1]
-    cross = mixtures @ estimates.mT @ B.T  # [..., N, 2^M]
-    gram = estimates @ estimates.mT  # [..., M, M]
-    square = ((B @ gram) * B).sum(-1)[..., None, :]  # [..., 1, 2^M]
+    cross, square = subset_products(mixtures, estimates)  # [..., N, 2^M] and [..., 1, 2^M]
     error = (x - 2 * cross + square).clamp_min(0)
     return thresholded_snr(x.expand_as(error), error, snr_max)
 
@@ -191,7 +182,7 @@ def sparsity_loss(estimates: torch.Tensor, mixture: torch.Tensor) -> torch.Tenso
 # %% ../../nbs/methods/mixit.ipynb #00000016
 @dataclass(frozen=True)
 class MixITSettings:
-    """Settings of MixIT; the defaults are the paper's.
+    """Settings of MixIT; the defaults are the paper's, and so are those of the network.
 
     `sources`: M, the number of outputs. `snr_max` in dB (eq. 2). `search`: of the assignment, see `mixit_loss`.
     `consistency`: apply eq. 6. `zero_loss`: add eq. 7 to supervised examples.
@@ -234,6 +225,13 @@ def unsupervised_term(settings: MixITSettings, mixtures: torch.Tensor, estimates
         return loss
     return loss + settings.sparsity * sparsity_loss(estimates, mixtures.sum(1))
 
+# %% ../../nbs/methods/mixit.ipynb #0000002c
+def name_network_settings(settings: MixITSettings) -> MixITSettings:
+    "Return settings in which `tdcn` names every setting of the network, with its default where it wasn't given."
+    parameters = signature(TDCN).parameters.items()
+    defaults = {name: one.default for name, one in parameters if one.default is not Parameter.empty}
+    return replace(settings, tdcn={**defaults, **settings.tdcn})
+
 # %% ../../nbs/methods/mixit.ipynb #00000028
 class MixIT(Separator):
     """MixIT as a method.
@@ -246,8 +244,9 @@ class MixIT(Separator):
     settings_class = MixITSettings
 
     def __init__(self, settings: MixITSettings = MixITSettings(), network: nn.Module | None = None):
-        super().__init__(settings)
-        self.network = TDCN(settings.sources, **settings.tdcn) if network is None else network
+        own = network is None
+        super().__init__(name_network_settings(settings) if own else settings)
+        self.network = TDCN(settings.sources, **self.settings.tdcn) if own else network
 
     def separate(self, mixture: torch.Tensor) -> torch.Tensor:
         "Return estimates `[..., source, T]` of a mixture `[..., T]`; a silent mixture gives silence."

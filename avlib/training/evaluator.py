@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ..metrics.bss_eval import bss_eval
 from ..metrics.si_sdr import si_sdr
-from ..metrics.si_snr import si_snr, si_snr_improvement
+from ..metrics.si_snr import MAX_SUMMED, mixit_improvement, si_snr, si_snr_improvement
 
 # %% ../../nbs/training/evaluator.ipynb #0000000d
 def evaluate(method, data, score: Callable | None = None, progress: bool = True) -> list[dict]:
@@ -47,10 +47,12 @@ def score_separation(method, example: dict) -> dict:
     """Return the scores of separating the sum of `sources [source, time]`.
 
     The first sources, as many as there are `speakers`, are the references (default: all); the others are noise.
-    `si_snri` and the mixture's `si_snr_mixture` are in dB. `levels` are those of the outputs in dB relative to the
-    mixture, the loudest first; `active` counts the outputs within 20 dB. `unmatched_energy` is the fraction of the
-    outputs' energy in those that match no reference, and `unmatched_correlation` their squared correlation with the
-    nearest reference: 1 for a fainter copy, near 1/2 for half of a source or for the rest of a mixture of two.
+    `si_snri` and the mixture's `si_snr_mixture` are in dB. So is `si_snri_mixit`, where each output is added to one
+    source in the best way (see `mixit_improvement`; left out for more outputs than that takes). `levels` are those of
+    the outputs in dB relative to the mixture, the loudest first; `active` counts the outputs within 20 dB.
+    `unmatched_energy` is the fraction of the outputs' energy in those that match no reference, and
+    `unmatched_correlation` their squared correlation with the nearest reference: 1 for a fainter copy, near 1/2 for
+    half of a source or for the rest of a mixture of two.
     """
     mixture, sources = example['sources'].sum(0), example['sources'][: len(example.get('speakers', example['sources']))]
     estimates = method.separate(mixture)
@@ -61,12 +63,19 @@ def score_separation(method, example: dict) -> dict:
     unmatched = ~torch.isin(reference_of, present.nonzero())
     return {
         'si_snri': improvement.item(),
+        **_oracle_score(example['sources'], estimates, mixture, len(sources)),
         'si_snr_mixture': si_snr(sources[present], mixture.expand_as(sources[present])).mean().item(),
         'active': int((level > ACTIVE_DB).sum()),
         'levels': [round(db, 2) for db in level.sort(descending=True).values.tolist()],
         'unmatched_energy': (energy[unmatched].sum() / energy.sum().clamp_min(1e-20)).item(),
         'unmatched_correlation': _energy_correlation(sources[present], estimates[unmatched]),
     }
+
+# %% ../../nbs/training/evaluator.ipynb #00000015
+def _oracle_score(sources, estimates, mixture, speakers):
+    if len(estimates) > MAX_SUMMED:
+        return {}
+    return {'si_snri_mixit': mixit_improvement(sources, estimates, mixture, speakers)[0].item()}
 
 
 def _energy_correlation(sources, outputs):
