@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['write_clusterings', 'Clusterings', 'true_labels', 'BinTargets', 'bin_targets', 'StereoData', 'draw_segment',
-           'BootstrapExamples']
+           'relative_chances', 'draw_scene', 'BootstrapExamples']
 
 # %% ../../nbs/datasets/bootstrap_labels.ipynb #00000002
 from collections.abc import Callable
@@ -95,21 +95,25 @@ class BinTargets:
         self.scenes, self.clusterings, self.n_fft, self.hop = scenes, clusterings, n_fft, hop
         self.estimated, self.alpha = labels == 'estimates', alpha
 
-    def mean_confidence(self, count: int) -> float:
-        "Return the mean confidence of the first `count` scenes; raise ValueError where it is 0."
+    def scene_weights(self, count: int) -> np.ndarray:
+        "Return the sum of the weights of each of the first `count` scenes; raise ValueError where all are 0."
         if not self.estimated or not self.alpha:
-            return 1.0
-        confidences = [self.clusterings.confidence(i, self.alpha) for i in range(count)]
-        mean = np.mean([confidence.mean().item() for confidence in confidences])
-        if not mean > 0:
+            return np.ones(count)
+        weights = np.array([self._scene_weight(number) for number in range(count)])
+        if not weights.any():
             raise ValueError(
                 f'{self.clusterings.path}: the confidence is 0 in all scenes, so there is nothing to learn; '
                 'check that the two channels of the recordings differ'
             )
-        return mean
+        return weights
 
-    def example(self, number: int, frames: slice, mean: float) -> dict[str, torch.Tensor]:
-        "Return mixture, labels and confidence, relative to `mean`, of some frames of a scene."
+    def _scene_weight(self, number):
+        magnitude = stft(self.scenes[number]['mixture'], self.n_fft, self.hop).abs()
+        weighted = self.clusterings.confidence(number, self.alpha) * magnitude
+        return (weighted.sum() / magnitude.sum()).item()
+
+    def example(self, number: int, frames: slice, scale: float = 1.0) -> dict[str, torch.Tensor]:
+        "Return mixture, labels and confidence, times `scale`, of some frames of a scene."
         scene = self.scenes[number]
         samples = slice(frames.start * self.hop, (frames.stop - 1) * self.hop)  # from first to last centre of a frame
         if self.estimated:
@@ -117,7 +121,7 @@ class BinTargets:
         else:
             labels = true_labels(scene['sources'][:, samples], self.n_fft, self.hop)
         if self.estimated and self.alpha:
-            confidence = self.clusterings.confidence(number, self.alpha, frames) / mean
+            confidence = scale * self.clusterings.confidence(number, self.alpha, frames)
         else:
             confidence = torch.ones(labels.shape)
         return {'mixture': scene['mixture'][samples], 'labels': labels, 'confidence': confidence}
@@ -161,12 +165,27 @@ def draw_segment(available: int, longest: int, rng: np.random.Generator) -> slic
     start = int(rng.integers(available - count + 1))
     return slice(start, start + count)
 
+# %% ../../nbs/datasets/bootstrap_labels.ipynb #b678fe63
+def relative_chances(weights: np.ndarray) -> np.ndarray:
+    "Return the chance of each scene relative to an equal one, `[scene]`, in proportion to its squared weight."
+    squares = weights**2
+    return squares / squares.mean()
+
+
+def draw_scene(chances: np.ndarray, rng: np.random.Generator) -> int:
+    "Draw a scene by `chances [scene]` of any sum; one without a chance is never drawn."
+    if (chances == chances[0]).all():
+        return int(rng.integers(len(chances)))
+    cumulative = np.cumsum(chances)
+    return int(np.searchsorted(cumulative / cumulative[-1], rng.random(), side='right'))
+
 # %% ../../nbs/datasets/bootstrap_labels.ipynb #00000015
 class BootstrapExamples(StereoData):
     """Training examples `{'mixture' [T], 'labels' [F, T'], 'confidence' [F, T']}`.
 
     `frames`: their largest number in an example. `scene_fraction`: the fraction of scenes that is used, the first ones.
-    `size` examples are from scenes drawn at random; with None, each scene is used once, in order.
+    `size` examples are from scenes drawn in proportion to their squared weights, which their confidence makes up for;
+    with None, each scene is used once, in order, with the confidence of eq. 7.
     Raises ValueError for settings out of range.
     """
 
@@ -178,7 +197,7 @@ class BootstrapExamples(StereoData):
         self.targets, self.seed, self.frames = targets, seed, frames
         self.count = max(1, round(scene_fraction * len(targets.scenes)))
         self.in_order, self.size = size is None, size or self.count
-        self.mean = targets.mean_confidence(self.count)
+        self.chances = relative_chances(targets.scene_weights(self.count))
 
     @classmethod
     def from_settings(cls, prepared, settings: dict, size: int, seed: int) -> 'BootstrapExamples':
@@ -191,11 +210,14 @@ class BootstrapExamples(StereoData):
 
     @classmethod
     def for_validation(cls, prepared, settings: dict, seed: int) -> 'BootstrapExamples':
-        "Return each validation scene once."
-        return cls(bin_targets(prepared, settings, 'valid'), None, seed, settings['frames'])
+        "Return each of the first `validation_scenes` validation scenes once."
+        targets = bin_targets(prepared, settings, 'valid')
+        fraction = min(1.0, settings['validation_scenes'] / len(targets.scenes))
+        return cls(targets, None, seed, settings['frames'], fraction)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng = self.generator(index)
-        number = index if self.in_order else int(rng.integers(self.count))
+        number = index if self.in_order else draw_scene(self.chances, rng)
         segment = draw_segment(self.targets.clusterings.frames(number), self.frames, rng)
-        return self.targets.example(number, segment, self.mean)
+        scale = 1.0 if self.in_order else self.chances[number] ** -0.5
+        return self.targets.example(number, segment, scale)
