@@ -244,9 +244,11 @@ class MixIT(Separator):
     settings_class = MixITSettings
 
     def __init__(self, settings: MixITSettings = MixITSettings(), network: nn.Module | None = None):
-        own = network is None
-        super().__init__(name_network_settings(settings) if own else settings)
-        self.network = TDCN(settings.sources, **self.settings.tdcn) if own else network
+        if network is None:
+            settings = name_network_settings(settings)
+            network = TDCN(settings.sources, **settings.tdcn)
+        super().__init__(settings)
+        self.network = network
 
     def separate(self, mixture: torch.Tensor) -> torch.Tensor:
         "Return estimates `[..., source, T]` of a mixture `[..., T]`; a silent mixture gives silence."

@@ -7,6 +7,7 @@ __all__ = ['METHODS', 'SETTINGS', 'TENSORS', 'ADDED', 'TRAINING', 'translate_car
 # %% ../../nbs/training/old_names.ipynb #0000000a
 from copy import deepcopy
 from functools import reduce
+from typing import Any
 
 # %% ../../nbs/training/old_names.ipynb #00000004
 METHODS = {  # old name of a method -> its name today
@@ -66,7 +67,7 @@ TENSORS = {  # method today -> {old prefix of a tensor's name: its prefix today}
 }
 
 # %% ../../nbs/training/old_names.ipynb #00000003
-ADDED = {  # method today -> {a setting that came later: what models without it have}
+ADDED: dict[str, dict[str, Any]] = {  # method today -> {a setting that came later: what models without it have}
     'avlib.methods.mixit:MixIT': {
         'tdcn': {
             'norm': 'channel',
