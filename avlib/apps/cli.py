@@ -3,22 +3,19 @@
 # %% auto #0
 __all__ = ['app', 'QUERY_MODEL', 'OBJECT_MODEL', 'LOCALIZATION_MODEL', 'METHODS', 'Output', 'Mixture', 'ModelName', 'Queries',
            'Rest', 'Gate', 'MethodName', 'Sources', 'Suffix', 'Band', 'Overwrite', 'Cue', 'MicrophoneDistance',
-           'Switch', 'Objects', 'Boxes', 'Detector', 'Depth', 'Flow', 'LONGEST_ARGUMENT', 'separate', 'localize',
-           'models', 'main']
+           'Switch', 'Objects', 'Boxes', 'Detector', 'Depth', 'Flow', 'separate', 'localize', 'models', 'main']
 
 # %% ../../nbs/apps/cli.ipynb #00000002
-import io
 import sys
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm.auto import tqdm
 
 from .cli_data import data_app
 from .cli_evaluate import evaluate_app
+from .cli_messages import error_text, keep_bytes_of_paths, print_warning
 from ..io.outputs import name_call
 
 # %% ../../nbs/apps/cli.ipynb #00000004
@@ -55,6 +52,8 @@ Queries = Annotated[
 ]
 Rest = Annotated[bool, typer.Option('--rest', help='With --query: also write what the queries leave.')]
 Gate = Annotated[bool, typer.Option('--gate', help='With --query: scale by the probability that the sound is present.')]
+
+# %% ../../nbs/apps/cli.ipynb #857ba0e9
 MethodName = Annotated[
     str,
     typer.Option(
@@ -266,44 +265,12 @@ def models() -> None:
 # %% ../../nbs/apps/cli.ipynb #00000008
 def main() -> None:
     "Run the command line `avlib`; print errors about files, settings and arguments on one line, with exit status 1."
-    _keep_bytes_of_paths()
+    keep_bytes_of_paths()
     name_call(sys.argv[1:])
-    warnings.showwarning = _print_warning
+    warnings.showwarning = print_warning
     warnings.simplefilter('default', UserWarning)
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        print(f'avlib: {_error_text(error)}', file=sys.stderr)
+        print(f'avlib: {error_text(error, sys.argv[1:])}', file=sys.stderr)
         raise SystemExit(1) from error
-
-
-LONGEST_ARGUMENT = 255  # characters of an argument that an error repeats
-
-
-def _error_text(error: Exception) -> str:
-    "Return the text of an error, in which each argument of the command stands on one line and is cut where it is long."
-    from avlib.corpora.find_files import one_line
-
-    text = str(error)
-    for argument in sys.argv[1:]:
-        if len(argument) > LONGEST_ARGUMENT or not argument.isprintable():
-            shown = one_line(argument[:LONGEST_ARGUMENT])
-            text = text.replace(argument, shown if len(argument) <= LONGEST_ARGUMENT else f'{shown}…')
-    return text
-
-
-@cache
-def _print_once(message: str) -> None:
-    "Print a warning on one line, the first time that it comes."
-    tqdm.write(f'avlib: {message}', file=sys.stderr)
-
-
-def _print_warning(message, category, filename, lineno, file=None, line=None):
-    "Print a warning as the command line prints errors, without a place in the source."
-    _print_once(str(message))
-
-
-def _keep_bytes_of_paths():
-    "Print names that are not UTF-8 as the bytes that they are."
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='surrogateescape')

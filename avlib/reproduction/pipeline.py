@@ -2,13 +2,12 @@
 
 # %% auto #0
 __all__ = ['EMBEDDED_SPEECH', 'EMBEDDED_MUSIC', 'INPUTS', 'HEADER', 'CorpusSource', 'corpus_source', 'selected_experiments',
-           'corpus_changes', 'active_papers', 'active_stages', 'shell_command', 'dvc_stage', 'dependencies',
-           'inputs_stage', 'claims_stage', 'build_pipeline', 'pipeline_text', 'is_default', 'report_folder',
-           'pipeline_path', 'write_pipeline', 'main']
+           'corpus_changes', 'active_papers', 'active_stages', 'dvc_stage', 'dependencies', 'inputs_stage',
+           'claims_stage', 'build_pipeline', 'pipeline_text', 'is_default', 'report_folder', 'pipeline_path',
+           'write_pipeline', 'main']
 
 # %% ../../nbs/reproduction/pipeline.ipynb #00000002
 import re
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..corpora.video_links import VideoLink, read_video_link
 from ..io.files import atomic_path, read_jsonl
 from ..io.names import check_name
 from .run import run_lock
+from .stage_commands import check_words, shell_command
 from .stage_inputs import check_names, inputs_file
 from .stage_table import EXPERIMENT, LABELLED, REPORTS, STAGES, Stage, data, runs
 from ..training.settings import SettingsError, all_experiments, choose, read_params, repository, select_experiments
@@ -124,26 +124,6 @@ def active_stages(params: dict, papers: set[str], corpus: str, source: CorpusSou
         and not (from_scratch and stage.name.endswith('-init'))
     ]
 
-# %% ../../nbs/reproduction/pipeline.ipynb #00208a92
-def shell_command(module: str, *words: str) -> str:
-    "Return the command that runs a module, with each word quoted save for the `${…}` that DVC fills in."
-    return ' '.join(['python', '-m', *map(_quoted, (module, *words))])
-
-
-def _quoted(word: str) -> str:
-    parts = re.split(r'(\$\{[\w.]+\})', word)  # every second one is a variable
-    return ''.join(part if i % 2 else part and shlex.quote(part) for i, part in enumerate(parts)) or "''"
-
-
-def _check_words(variables: dict) -> None:
-    "Check that the variables of a pipeline mean nothing to a shell."
-    for name, value in variables.items():
-        for word in value if isinstance(value, list) else [value]:
-            if shlex.quote(str(word)) != str(word):
-                raise SettingsError(
-                    f'params.yaml: {name} has {word!r}, which would run in a shell; use letters, digits, ".", "_", "-"'
-                )
-
 # %% ../../nbs/reproduction/pipeline.ipynb #0000000a
 INPUTS = inputs_file('${corpus}', '${profile}')
 
@@ -228,7 +208,7 @@ def build_pipeline(root: Path, profile: str, corpus: str) -> dict:
         **{f'{section}_experiments': names for section, names in selected.items()},
         'packaged_models': ['music-queries'] if source.labelled else [],
     }
-    _check_words(variables)
+    check_words(variables)
     return {'vars': [variables], 'stages': {'inputs': inputs_stage(), **stages, **claims}}
 
 # %% ../../nbs/reproduction/pipeline.ipynb #0000001f
