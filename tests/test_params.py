@@ -142,9 +142,8 @@ def test_settings_of_separation_of_labelled_mixtures_are_complete_and_accepted(p
     method = resolve(settings['method']).settings_class(**{**settings['settings'], **classes})
     assert getattr(method, 'rate', rate) == rate and 0 <= settings['supervised'] <= 1
     for start in run.init_from:
-        assert start.settings['stage'] in ('init', 'embedding')
-        trained = start.name == 'small' or (profile, start.name) in planned('bimodal_init')
-        assert trained, f'{name} begins with weights that the profile does not train'
+        section = {'init': 'bimodal_init', 'embedding': 'pairs'}[start.settings['stage']]
+        assert (profile, start.name) in planned(section), f'{name} begins with weights that the profile does not train'
 
 
 def examples(settings: dict) -> int:
@@ -170,7 +169,7 @@ def test_queried_separation_has_the_settings_of_the_paper():
     """
     settings = Experiment('bimodal', 'weak-2', 'paper', 'music').settings
     train, method = settings['train'], resolve(settings['method']).settings_class(**settings['settings'])
-    assert (train['epochs'], train['learning_rate'], train['schedule']) == (50, 1e-3, 'drops')
+    assert (train['epochs'], train['batch'], train['learning_rate'], train['schedule']) == (50, 32, 1e-3, 'drops')
     assert (method.alpha, method.beta, method.gamma, method.lambda_s, method.lambda_u, method.delta) == (
         0.1,
         5.0,

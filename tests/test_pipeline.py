@@ -198,7 +198,7 @@ def test_executed_notebooks_are_whole(smoke):
         'spatialize',
         'evaluate-bundled',
         'prepare_labelled',
-        'embed-0',
+        'embed-small-0',
         'init-start-3-0',
         'scenes',
         'init-0',

@@ -37,7 +37,8 @@ class QueriedSettings(TextQuerySettings):
     `temperature`: τ of eq. 4; it is learned if `learn_temperature`.
     `single_source_input`: single names query their own 'component' (Algorithm 1), or the whole 'mixture' (released).
     `weighting` of bins in the reconstruction losses: 'none', or by 'loudness' (released).
-    `denominator`, `sides`: see `contrastive_loss`. `duplicates`: 'mask' other pairs of one name there, or 'keep' them.
+    `denominator`, `sides`: see `contrastive_loss`. `duplicates`: 'keep' other pairs of one name there, as the paper
+    does, or 'mask' them.
     Raises ValueError for other choices and negative weights.
     """
 
@@ -54,7 +55,7 @@ class QueriedSettings(TextQuerySettings):
     weighting: str = 'none'
     denominator: str = 'block'
     sides: str = 'both'
-    duplicates: str = 'mask'
+    duplicates: str = 'keep'
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,7 +68,7 @@ CHOICES = {
     'weighting': ('none', 'loudness'),
     'denominator': DENOMINATORS,
     'sides': SIDES,
-    'duplicates': ('mask', 'keep'),
+    'duplicates': ('keep', 'mask'),
 }
 
 

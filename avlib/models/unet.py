@@ -163,7 +163,8 @@ class QueryProduct(nn.Module):
 
     def forward(self, features: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         "Return masks before their activation, `[B, K, F, T]`, of maps `[B, K, C, F, T]` and queries `[B, K, L, D]`."
-        gates = self.scale * self.project(query.mean(2)).sigmoid()
+        words = query.any(-1).sum(-1, keepdim=True).clamp_min(1)  # [B, K, 1], tokens behind the last word are zero
+        gates = self.scale * self.project(query.sum(2) / words).sigmoid()
         return torch.einsum('bkcft,bkc->bkft', features, gates) + self.offset
 
 

@@ -145,7 +145,7 @@ def report(paper, corpus, inputs, folders=('train', 'results')) -> Stage:
     )
 
 # %% ../../nbs/reproduction/stage_table.ipynb #00000009
-EMBEDDING = runs(LABELLED, 'embedding', f'small-{SEED}')
+EMBEDDING = runs(LABELLED, 'embedding')
 UNCONDITIONAL = 'separation without a query, by the same network'
 RESULTS_OF_TEXT_QUERIES = ('embedding', 'init', 'train', 'results')
 
@@ -196,8 +196,7 @@ LABELLED_TRAININGS = (
         'pairs',
         'embedding',
         (data(LABELLED),),
-        'small',
-        'embed',
+        label='embed',
     ),
     train(
         'bimodal-init',

@@ -52,6 +52,8 @@ TYPES: dict[str, type] = {
     '*': dict,
     **{f'*.{name}': dict for name in ('paper', 'experiments', 'corpora')},
     '*.*.like': str,
+    '*.*.without_starts': list,
+    '*.*.without_starts.*': str,
     '*.experiments.*': dict,
     '*.experiments.*.like': str,
     **{f'*.{name}': list for name in ('grid', 'grid_without', 'sweeps')},
@@ -179,6 +181,7 @@ def experiment_settings(params: dict, paper: str, name: str, profile: str, corpu
 
     They are merged from the paper, the corpus, the hardware and the size of the profile, and the experiment.
     A method's own settings (`method_settings`, by the name of its class) are merged before those of the experiment.
+    A start (`init_from`) that a pattern of `without_starts` matches is left out.
     Raises SettingsError for an unknown paper, profile or experiment, ValueError for a bad name of the corpus.
     """
     check_name(corpus, 'corpus')
@@ -187,7 +190,17 @@ def experiment_settings(params: dict, paper: str, name: str, profile: str, corpu
     own = choose(all_experiments(section), name, 'experiment')
     by_method = base.pop('method_settings', {})
     class_name = own.get('method', base['method']).rpartition(':')[2]
-    return merge(base, {'settings': by_method.get(class_name) or {}}, own)
+    return _leave_out_starts(merge(base, {'settings': by_method.get(class_name) or {}}, own))
+
+
+def _leave_out_starts(settings: dict) -> dict:
+    "Return settings without `without_starts`, and without the starts that its patterns match."
+    patterns, names = settings.pop('without_starts', []), settings.get('init_from', [])
+    if not patterns:
+        return settings
+    starts = [names] if isinstance(names, str) else names
+    kept = [name for name in starts if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return {**settings, 'init_from': kept}
 
 
 def _profile_changes(params: dict, section: dict, profile: str) -> list[dict]:
