@@ -19,7 +19,7 @@ PARAMS = yaml.safe_load((ROOT / 'params.yaml').read_text())
 LEDGERS = sorted((ROOT / 'reports').glob('*/claims.json'))
 VARIANTS = {  # what a report defines beside the experiments
     'boot': {'alpha0', 'alpha05', 'alpha1', 'alpha2', 'phase', 'delay'},
-    'slavc': {'ogl', 'center-prior'},
+    'slavc': {'center-prior'},
 }
 MIXTURES, SPEAKERS, TRIALS = 200, 10, 600
 EXAMPLES = tuple(map(str, range(MIXTURES)))
