@@ -119,7 +119,9 @@ def mixit_improvement(
     """
     _check_shapes(references, estimates, mixture)
     if estimates.shape[-2] > MAX_SUMMED:
-        raise ValueError(f'the oracle assignment takes up to {MAX_SUMMED} estimates; got {estimates.shape[-2]}')
+        raise ValueError(
+            f'the oracle assignment takes up to {MAX_SUMMED} estimates; got {estimates.shape[-2]}: score fewer of them'
+        )
     active = (references != 0).any(-1)
     counted = active & (torch.arange(references.shape[-2], device=active.device) < (scored or references.shape[-2]))
     assignment = optimal_partition(-_subset_scores(references, estimates, active, counted))

@@ -136,6 +136,7 @@ CASES = [
     BadInput('network of 60,000 layers', partial(entry, 'settings.tdcn.blocks', 60_000)),
     BadInput('U-Net of 60,000 levels', partial(entry, 'settings.unet.levels', 60_000, 'music-queries')),
     BadInput('sizes that no network has', partial(entry, 'settings.tdcn.kernel', 31)),
+    BadInput('kind of norm that no network has', partial(entry, 'settings.tdcn.norm', 'batch')),
     BadInput('network of other sizes than the weights', partial(entry, 'settings.tdcn.hidden', 256)),
     BadInput('text of a megabyte in place of a choice', partial(entry, 'settings.search', 'x' * 10**6)),
     BadInput('spectrogram of a window of 10¹² samples', partial(entry, 'settings.n_fft', 10**12, 'music-queries')),

@@ -15,6 +15,10 @@ CASES = [
         'more references than estimates',
         partial(call, 'metrics.si_snr.si_snr_improvement', SIGNAL.expand(3, -1), TWO, SIGNAL),
     ),
+    BadInput(
+        'more estimates than the oracle assignment takes',
+        partial(call, 'metrics.si_snr.mixit_improvement', TWO, SIGNAL.expand(21, -1), SIGNAL),
+    ),
     BadInput('box of three numbers', partial(call, 'metrics.localization.box_map', torch.zeros(1, 3), 224, 1)),
     BadInput('area of 0', partial(call, 'metrics.localization.top_area', torch.zeros(7, 7), 0)),
     BadInput('map with NaN', partial(call, 'metrics.localization.top_area', torch.full((7, 7), torch.nan), 0.5)),
