@@ -18,7 +18,8 @@ from avlib.datasets.asiw_clips import AsiwClips, write_asiw_corpus
 from avlib.datasets.moving_pairs import MovingData, MovingPairs
 from avlib.io.audio import write_audio
 from avlib.io.files import read_json
-from avlib.methods.asmp import Asmp, AsmpSettings, SpectrogramClassifier, co_separation_loss, cut_windows
+from avlib.methods.asmp import Asmp, AsmpSettings, co_separation_loss
+from avlib.methods.sound_classifiers import SpectrogramClassifier, cut_windows
 from avlib.methods.visual_separation import log_magnitude
 from avlib.models.scene_graph import SceneGraph
 from avlib.training.checkpoints import load_model, save_model

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from ..corpora.asiw import VIDEO_LISTS, read_video_objects, video_folder
 from ..corpora.manifest import ManifestError
-from .moving_clips import draw_pairs
+from .moving_clips import SoundingClips, draw_pairs
 from ..dsp.mixing import level_db
 from ..io.array_files import open_dataset
 from ..io.files import name_errors, read_json, read_jsonl, write_json, write_jsonl
@@ -32,9 +31,8 @@ SILENT_DB = -80.0  # a quieter sound can't be evaluated
 def write_asiw_corpus(folder: str | Path, kind: str, root: str | Path, settings: dict) -> dict:
     """Write lists of training, validation and test, the pairs that tests mix, and the card; return the card.
 
-    `kind`: one of `VIDEO_LISTS`; `settings`: `rate` in Hz, `seconds`, `seed`.
-    The card has the numbers of objects, of features of an object (`feature_sizes`), and of videos left out because they
-    or some of their files are `missing`.
+    `kind`: one of `VIDEO_LISTS`; `settings`: `rate` in Hz, `seconds`, `seed`. The card has the numbers of objects, of
+    features (`feature_sizes`), and of videos left out because they or some of their files are `missing`.
     Silent objects are left out of validation and test.
     Raises ManifestError for another kind, broken lists, and a split with fewer than two classes.
     """
@@ -81,7 +79,7 @@ def _sound_file(root: Path, video: str) -> Path:
                 return path
     raise ManifestError(f'{root}: holds no Extracted_Audio of {video}')
 
-
+# %% ../../nbs/datasets/asiw_clips.ipynb #cc51cba5
 def _is_audible(root: Path, row: dict, settings: dict) -> bool:
     return level_db(window_sound(root, row, settings['rate'], settings['seconds'])[0]) > SILENT_DB
 
@@ -129,7 +127,7 @@ def vary_gain(sound: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return (rng.uniform(*GAINS) * sound).clamp(-1, 1)
 
 # %% ../../nbs/datasets/asiw_clips.ipynb #00000008
-class AsiwClips(Dataset):
+class AsiwClips(SoundingClips):
     """Objects of a split that may sound, each with the objects around it, as `MovingClips` has them.
 
     Examples: `{'features' [N, D], 'distance' [N, N], 'audio' [T], 'label' [1], 'direction' [1], 'window' [1]}`.
@@ -150,13 +148,10 @@ class AsiwClips(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict:
-        return self._example(index, None)
+        return self.training_example(index, None)
 
-    def training_example(self, index: int, rng: np.random.Generator) -> dict:
-        "Return an example whose sound has a random start and gain (see `window_sound` and `vary_gain`)."
-        return self._example(index, rng)
-
-    def _example(self, index, rng):
+    def training_example(self, index: int, rng: np.random.Generator | None) -> dict:
+        "Return an example; with `rng` its sound has a random start and gain (see `window_sound`, `vary_gain`)."
         row, count = self.rows[index], self.card['max_nodes']
         audio, window = window_sound(self.root, row, self.card['rate'], self.card['seconds'], rng)
         return {
@@ -176,7 +171,7 @@ def _checked_label(row: dict, labels: list[str]) -> int:
         raise ValueError(f'{show(row["label"])} is not a label of the corpus')
     return labels.index(row['label']) + 1
 
-
+# %% ../../nbs/datasets/asiw_clips.ipynb #de3ee50e
 def read_features(root: str | Path, row: dict) -> torch.Tensor:
     "Return the features `[N, D]` of the nodes of a row. Raises MediaError where they can't be read."
     with _open_features(root, row['video']) as features:
