@@ -67,5 +67,5 @@ class FolderFiles:
             path = f'{path}/{name}' if path else name
             if path not in self.folders:
                 kind = self._kind(path)
-                unlisted = {} if kind == MISSING else None
+                unlisted: dict[str, str] | None = {} if kind == MISSING else None
                 self.folders[path] = _list_folder(self._full(path)) if kind == FOLDER else unlisted

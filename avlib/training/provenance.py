@@ -21,6 +21,7 @@ import avlib
 from ..io.files import read_json
 from ..io.import_closure import code_hash, import_closure
 from ..io.parallel import cores
+from .cards import CARD_FIX, CheckpointError
 from .checkpoints import file_sha256
 from .experiment_setup import Experiment
 from .registry import component_names
@@ -134,10 +135,15 @@ def model_card(experiment: Experiment) -> dict:
 
 
 def finished_result(experiment: Experiment) -> dict | None:
-    "Return the result of an experiment; None if there is none, or if it isn't up to date."
+    """Return the result of an experiment; None if there is none, or if it isn't up to date.
+
+    Raises ValueError for a result or a card that can't be read, CheckpointError for a card without the weights' sha256.
+    """
     card_path = experiment.folder / 'model.json'
     if not experiment.result.is_file() or not card_path.is_file():
         return None
-    result, card = read_json(experiment.result), read_json(card_path)
+    result, card = read_json(experiment.result, dict), read_json(card_path, dict)
+    if 'sha256' not in card:
+        raise CheckpointError(f'{card_path}: no entry sha256; {CARD_FIX}')
     same = result.get('sha256') == card['sha256'] and card.get('fingerprint') == fingerprint(experiment)
     return result if same else None

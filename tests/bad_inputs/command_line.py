@@ -73,6 +73,8 @@ CASES = [
     BadInput('no time between moments', partial(localize, '--every', '0')),
     BadInput('negative time between moments', partial(localize, '--every', '-1')),
     BadInput('time between moments that is not a number', partial(localize, '--every', 'nan')),
+    BadInput('infinite time between moments', partial(localize, '--every', 'inf')),
+    BadInput('a thousand million moments in a second', partial(localize, '--every', '1e-9')),
     BadInput('picture without a sound', localize),
     BadInput('sound that is missing beside a picture', partial(localize, '--audio', 'nowhere.wav')),
     BadInput(

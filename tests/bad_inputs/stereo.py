@@ -27,6 +27,8 @@ CASES = [
     BadInput('recording of three channels', partial(spatial, 3)),
     BadInput('one source', partial(spatial, 2, '--sources', '1')),
     BadInput('no sources', partial(spatial, 2, '--sources', '0')),
+    BadInput('a million sources', partial(spatial, 2, '--sources', '1000000')),
+    BadInput('a million sources of the ensemble', partial(ensemble, '--sources', '1000000')),
     BadInput('unknown cue', partial(spatial, 2, '--cue', 'smell')),
     BadInput('microphones without distance', partial(spatial, 2, '--microphone-distance', '0')),
     BadInput('negative distance of the microphones', partial(spatial, 2, '--microphone-distance', '-3')),
