@@ -123,7 +123,8 @@ class Results(Samples):
 
     def _pool(self, sample: Callable) -> SeedVariances:
         folder = report_folder(self.profile, self.corpus)
-        return SeedVariances(self.paper, folder, sample, self.names, repository() / 'reports')
+        several = [name for name in self.names if len(self.common_seeds(name)) > 1]
+        return SeedVariances(self.paper, folder, sample, several, repository() / 'reports')
 
     def evidence(self, sample: Callable | None = None) -> Evidence:
         """Return what claims are decided by.
