@@ -119,10 +119,12 @@ def _design(groups: tuple[tuple[Hashable, ...], ...]) -> _Design:
 
 
 def _grouped_component(deviations: np.ndarray, design: _Design) -> Component | None:
-    "Return the variance of a mean whose groups differ; None where they do not."
+    "Return the variance of a mean whose groups differ; None where they do not, or where that cannot be told."
     forms = (design.within, design.between)
     sums = [deviations @ deviations, ((deviations @ design.members) ** 2 / design.sizes).sum()]
     expected = [[design.trace(design.times(form, design.shared)), design.trace(form)] for form in forms]
+    if np.linalg.cond(expected) > 1e9:  # two examples that share a group: both sums are the same
+        return None
     of_group, rest = np.linalg.solve(expected, sums)
     if of_group <= 0:
         return None
