@@ -182,6 +182,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'avlib/apps/separate_query.py'),
                                            'avlib.apps.separate_query.mean_presence': ( 'apps/separate_query.html#mean_presence',
                                                                                         'avlib/apps/separate_query.py'),
+                                           'avlib.apps.separate_query.query_list': ( 'apps/separate_query.html#query_list',
+                                                                                     'avlib/apps/separate_query.py'),
                                            'avlib.apps.separate_query.reading_notes': ( 'apps/separate_query.html#reading_notes',
                                                                                         'avlib/apps/separate_query.py'),
                                            'avlib.apps.separate_query.separate_by_query': ( 'apps/separate_query.html#separate_by_query',

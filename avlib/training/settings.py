@@ -175,7 +175,7 @@ def select_experiments(section: dict, patterns: list[str]) -> list[str]:
         selected += [name for name in matching if name not in selected]
     return selected
 
-
+# %% ../../nbs/training/settings.ipynb #091ea3c7
 def experiment_settings(params: dict, paper: str, name: str, profile: str, corpus: str) -> dict:
     """Return the settings of one experiment.
 
