@@ -252,6 +252,9 @@ class MixIT(Separator):
 
     def separate(self, mixture: torch.Tensor) -> torch.Tensor:
         "Return estimates `[..., source, T]` of a mixture `[..., T]`; a silent mixture gives silence."
+        return self._estimates(mixture)
+
+    def _estimates(self, mixture: torch.Tensor) -> torch.Tensor:
         level = energy(mixture).div(mixture.shape[-1]).sqrt().clamp_min(1e-8)[..., None]
         flat = self.network((widen(mixture) / level).to(mixture.dtype).reshape(-1, mixture.shape[-1]))
         estimates = flat.view(*mixture.shape[:-1], *flat.shape[1:]) * level[..., None]
@@ -261,7 +264,7 @@ class MixIT(Separator):
         "Return the mean loss in dB over the batch as `total`, and over its supervised and unsupervised parts."
         sources, supervised = batch['sources'], batch['supervised']
         mixtures = sources.sum(2)
-        estimates = self.separate(mixtures.sum(1)).float()
+        estimates = self._estimates(mixtures.sum(1)).float()
         with torch.autocast(estimates.device.type, enabled=False):  # half precision would pick wrong assignments
             pit = supervised_term(self.settings, sources[supervised].flatten(1, 2), estimates[supervised])
             mixit = unsupervised_term(self.settings, mixtures[~supervised], estimates[~supervised])
