@@ -40,10 +40,6 @@ CASES = [
     BadInput('no values', partial(call, 'metrics.statistics.bootstrap_interval', [])),
     BadInput('level of confidence of 1', partial(call, 'metrics.statistics.bootstrap_interval', [1.0, 2.0], 1.0)),
     BadInput(
-        'values of two experiments with other examples',
-        partial(call, 'metrics.statistics.paired_interval', [1.0, 2.0], [1.0]),
-    ),
-    BadInput(
         'labels that are no whole numbers',
         partial(call, 'metrics.partitions.label_quality', torch.ones(9), torch.ones(9), torch.ones(9)),
         'labels',
