@@ -117,7 +117,7 @@ def _design(groups: tuple[tuple[Hashable, ...], ...]) -> _Design:
     "Return the design of groups; claims on one test set share it."
     return _Design(groups)
 
-
+# %% ../../nbs/metrics/variance.ipynb #31bf4086
 def _grouped_component(deviations: np.ndarray, design: _Design) -> Component | None:
     "Return the variance of a mean whose groups differ; None where they do not, or where that cannot be told."
     forms = (design.within, design.between)
