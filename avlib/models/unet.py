@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['CHOICES', 'ACTIVATIONS', 'repeat_for_queries', 'SplitConv', 'ResBlock', 'Down', 'Up', 'upsample', 'levels_up',
-           'run_up', 'Attention', 'modulate', 'QueryProduct', 'mask_logits', 'EncodedMixture', 'ConditionalUNet']
+           'run_up', 'Attention', 'modulate', 'mask_logits', 'EncodedMixture', 'ConditionalUNet']
 
 # %% ../../nbs/models/unet.ipynb #00000002
 from itertools import pairwise
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .attention import AttentionBlock
+from .attention import AttentionBlock, QueryProduct
 
 # %% ../../nbs/models/unet.ipynb #00000005
 def repeat_for_queries(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -149,25 +149,6 @@ def modulate(
     return attended
 
 # %% ../../nbs/models/unet.ipynb #6212a175
-class QueryProduct(nn.Module):
-    """Inner product of feature maps with a query.
-
-    `condition`: D, the width of the query's tokens. `features`: C, the number of maps.
-    Source: the released code of Mahmud et al. 2024.
-    """
-
-    def __init__(self, condition: int, features: int):
-        super().__init__()
-        self.project = nn.Linear(condition, features)
-        self.scale, self.offset = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(()))
-
-    def forward(self, features: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        "Return masks before their activation, `[B, K, F, T]`, of maps `[B, K, C, F, T]` and queries `[B, K, L, D]`."
-        words = query.any(-1).sum(-1, keepdim=True).clamp_min(1)  # [B, K, 1], tokens behind the last word are zero
-        gates = self.scale * self.project(query.sum(2) / words).sigmoid()
-        return torch.einsum('bkcft,bkc->bkft', features, gates) + self.offset
-
-
 def mask_logits(
     features: torch.Tensor, query: torch.Tensor, direct: nn.Module | None, product: nn.Module | None
 ) -> torch.Tensor:
