@@ -64,7 +64,9 @@ def copy(tmp_path):
     "The files that hashes are computed from, to be changed."
     for folder in ('avlib', 'nbs'):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns('__pycache__', 'weights'))
-    shutil.copy(ROOT / 'params.yaml', tmp_path)
+    for name in ('params.yaml', 'claims.yaml'):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / 'reports', tmp_path / 'reports', ignore=shutil.ignore_patterns('*.png'))
     return tmp_path
 
 
