@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BY_NAME, PICKLE, UNPICKLES = 'imports by a name', 'imports pickle', 'unpickles'
 ARCHIVE, YAML = 'unpacks an archive', 'loads YAML unsafely'
+EVALUATES, SHELL, TEXT = 'evaluates text', 'uses a shell', 'starts a text'
 EXCEPTIONS = {  # a chapter with its module, or a file of tests; the rule; why that is safe there
     ('io/optional_packages', BY_NAME): 'packages whose names stand in the code',
     ('metrics/bss_eval', BY_NAME): 'packages whose names stand in the code',
@@ -23,8 +24,11 @@ EXCEPTIONS = {  # a chapter with its module, or a file of tests; the rule; why t
     ('io/plain_pickle', PICKLE): 'its checks write pickles, hostile ones too',
     ('io/tensor_store', PICKLE): 'a check copies an object as a worker of a data loader gets it',
     ('io/tensor_store', UNPICKLES): 'its own copy',
+    ('reproduction/stage_commands', SHELL): 'its checks show what a shell makes of a command',
+    ('reproduction/stage_commands', TEXT): 'its checks show what a shell makes of a command',
     ('tests/bad_inputs/signals.py', BY_NAME): 'names that stand in that package',
     ('tests/bad_inputs/table.py', BY_NAME): 'modules of that package',
+    ('tests/test_boot_details.py', EVALUATES): 'cells of a notebook of the repository',
     ('tests/test_picture_files.py', ARCHIVE): 'a wheel that it has built',
     ('tests/test_readme.py', ARCHIVE): 'reports that git has packed',
 }
@@ -111,12 +115,10 @@ def starts_a_text(node: ast.AST) -> bool:
 RULES = {
     PICKLE: lambda node: 'pickle' in imports(node),
     UNPICKLES: unpickles,
-    'evaluates text': lambda node: (
-        isinstance(getattr(node, 'func', None), ast.Name) and called(node) in ('eval', 'exec')
-    ),
+    EVALUATES: lambda node: isinstance(getattr(node, 'func', None), ast.Name) and called(node) in ('eval', 'exec'),
     YAML: loads_yaml_unsafely,
-    'uses a shell': lambda node: isinstance(node, ast.Call) and not is_false(keyword(node, 'shell')),
-    'starts a text': starts_a_text,
+    SHELL: lambda node: isinstance(node, ast.Call) and not is_false(keyword(node, 'shell')),
+    TEXT: starts_a_text,
     'calls a shell': lambda node: called(node) in SHELLS and owner(node) in ('os', 'subprocess', 'asyncio'),
     'loads a checkpoint unsafely': lambda node: (
         called(node) == 'load' and owner(node) == 'torch' and not is_true(keyword(node, 'weights_only'))
@@ -133,12 +135,12 @@ SAMPLES = {  # each rule, what it finds, and what it lets pass
         'pandas.read_pickle(path)\npickle.Unpickler(file)',
         'pickle.dumps(value)\nfrom pickle import dumps\nfrom .plain_pickle import read_plain_pickle\njson.loads(text)',
     ),
-    'evaluates text': ('eval(text)\nexec(text)', 'model.eval()\nliteral_eval(text)'),
+    EVALUATES: ('eval(text)\nexec(text)', 'model.eval()\nliteral_eval(text)'),
     YAML: ('yaml.load(text)\nyaml.load(text, Loader=yaml.Loader)\nyaml.unsafe_load(text)\n'
                             'yaml.load(text, yaml.FullLoader)',
                             'yaml.safe_load(text)\nyaml.load(text, Loader=yaml.CSafeLoader)\njson.load(file)'),
-    'uses a shell': ('subprocess.run(command, shell=True)\nrun(command, shell=flag)', 'run(command, shell=False)'),
-    'starts a text': ("subprocess.run('ls -l')\nsubprocess.Popen(f'ls {folder}')\nsubprocess.run('ls ' + folder)",
+    SHELL: ('subprocess.run(command, shell=True)\nrun(command, shell=flag)', 'run(command, shell=False)'),
+    TEXT: ("subprocess.run('ls -l')\nsubprocess.Popen(f'ls {folder}')\nsubprocess.run('ls ' + folder)",
                       "subprocess.run(['ls', folder])\nsubprocess.run(command)"),
     'calls a shell': ('os.system(command)\nos.popen(command)\nsubprocess.getoutput(command)', 'platform.system()'),
     'loads a checkpoint unsafely': ('torch.load(path)\ntorch.load(path, weights_only=False)',
