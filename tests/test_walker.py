@@ -28,7 +28,11 @@ from avlib.io.audio import AudioError, read_audio, write_audio
 ROOT = Path(__file__).parent.parent
 FORK = b'\0\5\26\7\0\2\0\0Mac OS X        \0\2\0\0\0\11\0\0\0\62\0\0\0\260' + bytes(4000)
 CORPORA = sorted((ROOT / 'avlib/corpora').glob('*.py'))
-OTHER_LISTINGS = {'corpus_check': {'glob'}, 'folder': {'iterdir'}}  # names of corpora; whether a folder is empty
+OTHER_LISTINGS = {  # names of corpora; whether a folder is empty; which files of a manifest are links
+    'corpus_check': {'glob'},
+    'corpus_folder': {'iterdir'},
+    'folder_files': {'scandir'},
+}
 CAFE = os.fsdecode(b'caf\xe9')  # in Latin-1
 
 
