@@ -7,6 +7,7 @@ import pytest
 from workbench import copy_tree, run
 
 
+@pytest.hookimpl(tryfirst=True)  # before names of groups are read from the markers
 def pytest_collection_modifyitems(items):
     """Let each worker take whole files, so that what a file prepares is prepared once; the smoke run comes first."""
     for item in items:
