@@ -1736,6 +1736,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'avlib.io.json_text._no_constant': ('io/json_text.html#_no_constant', 'avlib/io/json_text.py'),
                                     'avlib.io.json_text._unique_keys': ('io/json_text.html#_unique_keys', 'avlib/io/json_text.py'),
                                     'avlib.io.json_text.check_marks': ('io/json_text.html#check_marks', 'avlib/io/json_text.py'),
+                                    'avlib.io.json_text.decode_json': ('io/json_text.html#decode_json', 'avlib/io/json_text.py'),
                                     'avlib.io.json_text.parse_json': ('io/json_text.html#parse_json', 'avlib/io/json_text.py')},
             'avlib.io.limits': { 'avlib.io.limits.Limits': ('io/limits.html#limits', 'avlib/io/limits.py'),
                                  'avlib.io.limits._is_positive': ('io/limits.html#_is_positive', 'avlib/io/limits.py'),

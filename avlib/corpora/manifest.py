@@ -50,7 +50,7 @@ def _check_types(clip: 'Clip') -> None:
         for (name, (kind, words)), value in zip(_TYPES.items(), _VALUES(clip), strict=True):
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise ManifestError(f'field "{FIELD_NAMES.get(name, name)}" must be {words}; got {show(value)}')
-    if not all(isinstance(label, str) for label in clip.labels):
+    if not set(map(type, clip.labels)) <= {str} and not all(isinstance(label, str) for label in clip.labels):
         raise ManifestError(f'field "labels" must be a list of texts; got {show(clip.labels)}')
 
 # %% ../../nbs/corpora/manifest.ipynb #9df700a7
@@ -70,7 +70,8 @@ def _check_values(clip: 'Clip') -> None:
 
 
 def _compose_names(clip: 'Clip') -> None:
-    object.__setattr__(clip, 'labels', tuple(map(composed, clip.labels)))
+    labels = clip.labels if ''.join(clip.labels).isascii() else map(composed, clip.labels)
+    object.__setattr__(clip, 'labels', tuple(labels))
     if not (clip.id.isascii() and clip.speaker.isascii() and clip.recording.isascii()):
         for name in ('id', 'speaker', 'recording'):
             object.__setattr__(clip, name, composed(getattr(clip, name)))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .json_text import check_marks, parse_json
+from .json_text import check_marks, decode_json, parse_json
 from .text_files import decode_text, read_bytes
 
 # %% ../../nbs/io/files.ipynb #00000005
@@ -114,8 +114,8 @@ def read_jsonl(path: str | Path, kind: type | None = None) -> list:
     """
     text = decode_text(read_bytes(path, 2 * MAX_BYTES), path)
     check_marks(text, path)
-    rows = enumerate(text.split('\n'), 1)
-    return [parse_json(row, f'{path}, row {i}', 'mend or delete that row', kind) for i, row in rows if row.strip()]
+    rows, name = enumerate(text.split('\n'), 1), str(path)
+    return [decode_json(row, f'{name}, row {i}', 'mend or delete that row', kind) for i, row in rows if row.strip()]
 
 # %% ../../nbs/io/files.ipynb #b74aabd8
 def append_jsonl(path: str | Path, row: Any) -> Path:
