@@ -3530,6 +3530,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'avlib/reproduction/verdicts.py'),
                                              'avlib.reproduction.verdicts.Evidence.finding': ( 'reproduction/verdicts.html#evidence.finding',
                                                                                                'avlib/reproduction/verdicts.py'),
+                                             'avlib.reproduction.verdicts.Evidence.interval': ( 'reproduction/verdicts.html#evidence.interval',
+                                                                                                'avlib/reproduction/verdicts.py'),
                                              'avlib.reproduction.verdicts.Finding': ( 'reproduction/verdicts.html#finding',
                                                                                       'avlib/reproduction/verdicts.py'),
                                              'avlib.reproduction.verdicts.Finding.known': ( 'reproduction/verdicts.html#finding.known',

@@ -135,10 +135,7 @@ class Results(Samples):
 
     def interval(self, term: str, key: str) -> Interval | None:
         "Return the mean of a score and its 95 % interval, over examples and seeds; None where it was not run."
-        if (found := self.sample(term, key)) is None:
-            return None
-        variance = self.variances(key)
-        return contrast([found], [1.0], variance.component if variance else None).estimate.interval()
+        return self.evidence().interval(term, key)
 
     def cell(self, term: str, key: str) -> str:
         "Return mean and interval as text; a dash where there are none."

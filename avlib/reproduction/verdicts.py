@@ -26,7 +26,7 @@ class Finding:
     """The result of one comparison; without a `value` it was not run.
 
     `p_holds`, `p_fails`: one-sided p-values against 'does not hold' and 'does not fail'. `distance`: the half width
-    of an interval that would decide. `between_seeds`: whether the variance between seeds is known.
+    of an interval that would decide. `contrast`: what the p-values rest on.
     """
 
     runs: dict[str, list[int]]
@@ -110,6 +110,13 @@ class Evidence:
 
     sample: Callable[[str, str], Sample | None]
     seed_variance: Callable[[str], SeedVariance | None]
+
+    def interval(self, term: str, metric: str) -> Interval | None:
+        "Return the mean of a score and its 95 % interval, over examples and seeds; None where it was not run."
+        if (found := self.sample(term, metric)) is None:
+            return None
+        variance = self.seed_variance(metric)
+        return contrast([found], [1.0], variance.component if variance else None).estimate.interval(LEVEL)
 
     def finding(self, row: Comparison) -> Finding:
         "Return the finding of a comparison."
@@ -244,6 +251,5 @@ def decide_claims(
 def _with_premise(claim: Claim, premise: Claim | None) -> Claim:
     if premise is None or claim.verdict != 'holds' or premise.verdict == 'holds':
         return claim
-    return replace(
-        claim, verdict='undecided', cause=f'its premise {premise.id} is {premise.verdict}'.replace('is f', 'f')
-    )
+    state = 'fails' if premise.verdict == 'fails' else 'is undecided'
+    return replace(claim, verdict='undecided', cause=f'its premise {premise.id} {state}')
