@@ -45,7 +45,7 @@ test: $(READY) ## check style and types, that notebooks and library agree, run t
 	OMP_NUM_THREADS=1 nbdev_test --skip_folder_re '^(stages|papers|benchmarks|[_.].*)$$' --n_workers 2
 	echo "2/3 took $$SECONDS s"
 	SECONDS=0; echo '3/3 tests that span notebooks'
-	$(PYTHON) -m pytest -x -q -n 2 --dist loadgroup tests $(STATIC:%=--ignore %)
+	$(PYTHON) -m pytest -x -q -n 2 --dist loadfile --no-loadscope-reorder tests $(STATIC:%=--ignore %)
 
 lab: $(READY) ## open JupyterLab on the notebooks; options go into LAB_ARGS
 	@root=$$(test $$(id -u) != 0 || echo --allow-root)
